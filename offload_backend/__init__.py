@@ -1,0 +1,24 @@
+"""Large Airflow task and asset state goes to object storage; the row keeps a small verified ref."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from offload_backend.state import connect as connect
+
+__all__ = ["NEVER_EXPIRE", "__version__", "connect"]
+
+__version__ = "0.1.0"
+
+NEVER_EXPIRE = timedelta.max
+"""Retention of a key that never expires; the same object as Airflow's own ``NEVER_EXPIRE``."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "connect":
+        from offload_backend.state import connect
+
+        return connect
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

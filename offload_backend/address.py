@@ -1,0 +1,143 @@
+"""Whose state it is, and the one key grammar that turns it into a name in a blob store.
+
+Key grammar v1, relative to the configured path (``docs/formats.md`` has it byte by byte)::
+
+    v1/<deployment>/task/<dag>/<run>/[region=<uuid>/]<task>/<index>/<key>/<id>.<extension>
+    v1/<deployment>/asset/name=<name>/<key>/<id>.<extension>
+    v1/<deployment>/asset/uri=<uri>/<key>/<id>.<extension>
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+__all__ = [
+    "AssetAddress",
+    "BlobName",
+    "StateAddress",
+    "TaskAddress",
+    "blob_name",
+    "new_blob_id",
+    "parse_blob_name",
+]
+
+GRAMMAR = "v1"
+MAX_SEGMENT = 160
+"""Longest encoded segment in bytes: four of them, the fixed parts and 200 bytes of the user's own
+prefix stay within S3's limit of 1024 bytes, and each within the 255 of a local file name."""
+
+_DIGEST = 32
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
+_SEGMENT = r"(?=[^/])(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9_.-]|%[0-9A-F]{2})*(?:~(?:[0-9a-f]{32})?)?"
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_NAME = re.compile(
+    rf"v1/(?P<deployment>{_SEGMENT})/"
+    rf"(?P<scope>task/{_SEGMENT}/{_SEGMENT}/(?:region={_UUID}/)?{_SEGMENT}/-?[0-9]+"
+    rf"|asset/(?:name|uri)={_SEGMENT})/"
+    rf"(?P<key>{_SEGMENT})/(?P<id>{_UUID})\.(?P<extension>[a-z0-9]+(?:\.[a-z0-9]+)*)"
+)
+
+
+@dataclass(frozen=True)
+class TaskAddress:
+    """The state namespace of one task instance across its retries.
+
+    ``region_id`` is Airflow 3.4's second coordinate of mapped tasks and loops; ``None`` and the zero
+    UUID are the same namespace and add nothing to a blob's name, so names survive the upgrade from 3.3.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+    region_id: UUID | None = None
+
+    def __post_init__(self) -> None:
+        if self.region_id is not None and self.region_id.int == 0:
+            object.__setattr__(self, "region_id", None)
+
+    def __str__(self) -> str:
+        region = f" region {self.region_id}" if self.region_id else ""
+        index = f" [{self.map_index}]" if self.map_index != -1 or region else ""
+        return f"task {self.dag_id}.{self.task_id}{index}{region} run {self.run_id}"
+
+
+@dataclass(frozen=True)
+class AssetAddress:
+    """The state namespace of one asset, known by its name or by its uri, never by both."""
+
+    name: str | None = None
+    uri: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.name is None) == (self.uri is None):
+            raise ValueError("an asset address has either a name or a uri")
+
+    def __str__(self) -> str:
+        return f"asset {self.name!r}" if self.name is not None else f"asset uri {self.uri!r}"
+
+
+StateAddress = TaskAddress | AssetAddress
+
+
+@dataclass(frozen=True)
+class BlobName:
+    """A parsed blob name: who owns it (``deployment``), whose state (``scope``, ``key``, encoded) and its id."""
+
+    deployment: str
+    scope: str
+    key: str
+    id: str
+    extension: str
+
+
+def new_blob_id() -> str:
+    """A fresh UUIDv7 (RFC 9562, 5.7): sorted by time for people; no code may judge age by it."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | (random >> 68) << 64
+    value |= 0b10 << 62 | random & (1 << 62) - 1
+    return str(UUID(int=value))
+
+
+def blob_name(deployment: str, address: StateAddress, key: str, blob_id: str, extension: str) -> str:
+    """The name of a blob below the configured path: injective in its arguments, at most 820 bytes."""
+    parts = [GRAMMAR, _segment(deployment), scope_name(address), _segment(key), f"{blob_id}.{extension}"]
+    return "/".join(parts)
+
+
+def scope_name(address: StateAddress) -> str:
+    """The part of a blob's name that names whose state it is."""
+    if isinstance(address, AssetAddress):
+        if address.name is not None:
+            return f"asset/name={_segment(address.name)}"
+        return f"asset/uri={_segment(address.uri or '')}"
+    region = f"region={address.region_id}/" if address.region_id else ""
+    owner = f"{_segment(address.dag_id)}/{_segment(address.run_id)}"
+    return f"task/{owner}/{region}{_segment(address.task_id)}/{address.map_index}"
+
+
+def parse_blob_name(name: str) -> BlobName | None:
+    """The parts of a name written by :func:`blob_name`, or ``None`` for anything else."""
+    match = _NAME.fullmatch(name)
+    return BlobName(**match.groupdict()) if match else None
+
+
+def _segment(text: str) -> str:
+    """One path segment: percent-encoded, never empty, ``.`` or ``..``; a long one is cut and hashed."""
+    if not text:
+        return "~"
+    raw = text.encode("utf-8", "surrogatepass")
+    encoded = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in raw)
+    if encoded in (".", ".."):
+        return encoded.replace(".", "%2E")
+    if len(encoded) <= MAX_SEGMENT:
+        return encoded
+    head = encoded[: MAX_SEGMENT - _DIGEST - 1]
+    cut = head.rfind("%", len(head) - 2)
+    return f"{head if cut < 0 else head[:cut]}~{hashlib.sha256(raw).hexdigest()[:_DIGEST]}"

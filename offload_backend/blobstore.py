@@ -1,0 +1,78 @@
+"""Port: where blobs live. Adapters are in ``stores/``; ``testing/blob_store.py`` is their contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+__all__ = ["BlobInfo", "BlobStore", "DeleteReport"]
+
+
+@dataclass(frozen=True)
+class BlobInfo:
+    """One listed blob: ``size`` in bytes, ``modified`` by the store's own clock, with a time zone."""
+
+    name: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class DeleteReport:
+    """What a delete did: every name asked for is in exactly one of the two.
+
+    ``deleted`` holds the names that are gone, those that never existed included; ``failed`` maps the
+    others to the store's reason.
+    """
+
+    deleted: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class BlobStore(Protocol):
+    """Blobs below one location.
+
+    Names are relative (``v1/prod/task/…``), ``/``-separated, without empty, ``.`` or ``..`` segments;
+    an adapter raises :class:`~offload_backend.errors.ForeignRefError` for any other, and never
+    follows a symbolic link out of the location. Methods may be called from any thread, also from one
+    that runs an event loop. An instance serves the process that made it; after a fork, make another.
+
+    Every method raises :class:`~offload_backend.errors.StoreError` when the store refuses or fails,
+    after bounded retries of what is safe to retry.
+    """
+
+    @property
+    def location(self) -> str:
+        """URL of the root, without trailing slash, credentials or connection id; refs begin with it."""
+        ...
+
+    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Store the chunks, in order, as one blob.
+
+        The blob is visible whole or not at all, and durable when ``put`` returns. Whatever raises,
+        ``chunks`` included, leaves nothing visible and no multipart upload behind. Memory in use is
+        bounded by parts in flight, not by the blob.
+        """
+        ...
+
+    def get(self, name: str) -> Iterator[bytes]:
+        """The blob's bytes, in order, in chunks.
+
+        Raises :class:`~offload_backend.errors.BlobNotFoundError` if there is none; may raise in the
+        middle, and then nothing that was yielded may be used.
+        """
+        ...
+
+    def get_range(self, name: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start``, fewer only at the end of the blob. Raises as :meth:`get`."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        """Every blob whose name starts with ``prefix``, or raises; never a silently shorter list."""
+        ...
+
+    def delete(self, names: Sequence[str]) -> DeleteReport:
+        """Delete the blobs; deleting a missing one is done. Failures of single names are reported, not raised."""
+        ...

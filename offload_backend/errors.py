@@ -1,0 +1,120 @@
+"""The error tree, grouped by what the caller can do about it.
+
+::
+
+    OffloadError                     .hint  .address  .key  .location
+    ├── ConfigError                  (ValueError)   correct a setting
+    ├── InvalidKeyError              (ValueError)   choose another key
+    ├── UnsupportedValueError        (TypeError)    change the value; .path names the element
+    ├── BlobNotFoundError            (LookupError)  the row names a blob that is gone
+    ├── BlobCorruptError                            the blob is not the one that was written
+    ├── ForeignRefError              (ValueError)   the ref points outside the allowed locations
+    ├── UnreadableBlobError                         upgrade, or install what the message names
+    └── StoreError                                  mend access or retry; .retryable tells which
+
+No message carries a credential, a signed URL or a value.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BlobCorruptError",
+    "BlobNotFoundError",
+    "ConfigError",
+    "ForeignRefError",
+    "InvalidKeyError",
+    "OffloadError",
+    "StoreError",
+    "UnreadableBlobError",
+    "UnsupportedValueError",
+]
+
+
+class OffloadError(Exception):
+    """Base of every error raised on purpose by this package.
+
+    ``hint`` names the setting or the command that repairs the trouble; ``address``, ``key`` and
+    ``location`` say which state it concerns, as far as they are known where it was raised.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        address: object | None = None,
+        key: str | None = None,
+        location: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.address = address
+        self.key = key
+        self.location = location
+
+    def __str__(self) -> str:
+        about = [
+            f"{name}={value!s}" if name == "address" else f"{name}={value!r}"
+            for name, value in (("address", self.address), ("key", self.key), ("location", self.location))
+            if value is not None
+        ]
+        text = self.message + (f" [{', '.join(about)}]" if about else "")
+        return f"{text}\nHint: {self.hint}" if self.hint else text
+
+
+class ConfigError(OffloadError, ValueError):
+    """A setting is missing or cannot be used; the hint shows an accepted example."""
+
+
+class InvalidKeyError(OffloadError, ValueError):
+    """The key cannot be stored safely; choose another one."""
+
+
+class UnsupportedValueError(OffloadError, TypeError):
+    """The value cannot be stored so that ``get`` returns it type for type.
+
+    ``path`` is the offending element as a Python expression, such as ``value["metrics"][3]``.
+    """
+
+    def __init__(self, message: str, *, path: str, hint: str = "", **about: str | None) -> None:
+        super().__init__(f"{path}: {message}", hint=hint, **about)
+        self.path = path
+
+
+class BlobNotFoundError(OffloadError, LookupError):
+    """A row refers to a blob that the store does not have (a dangling ref)."""
+
+
+class BlobCorruptError(OffloadError):
+    """The stored bytes are not those that were written: size, digest or frame is wrong."""
+
+
+class ForeignRefError(OffloadError, ValueError):
+    """A ref points outside the locations this deployment may read, or was not written by it."""
+
+
+class UnreadableBlobError(OffloadError):
+    """The blob is whole but this installation cannot read it: newer format, unknown codec, missing extra."""
+
+
+class StoreError(OffloadError):
+    """The blob store refused or failed.
+
+    ``reason`` is one of ``denied``, ``unreachable``, ``throttled``, ``no-credentials``,
+    ``bucket-missing``, ``full`` and ``failed``. ``retryable`` says whether the same call may succeed
+    later without anybody changing anything.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        retryable: bool = False,
+        hint: str = "",
+        location: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, location=location)
+        self.reason = reason
+        self.retryable = retryable

@@ -1,0 +1,36 @@
+"""The text of a row: plain JSON for an inline value, an envelope around anything else.
+
+The envelope ``{"__airflow_state_ref__": "<text>"}`` is Airflow's own (task-sdk 1.3.2,
+``execution_time/context.py``), so a row written stand-alone and one written by a worker read alike.
+"""
+
+from __future__ import annotations
+
+import json
+
+__all__ = ["ENVELOPE_KEY", "envelope", "envelope_size", "open_envelope"]
+
+ENVELOPE_KEY = "__airflow_state_ref__"
+
+
+def envelope(text: str) -> str:
+    """The row that wraps ``text`` (a ref, or the JSON of an inline value)."""
+    return json.dumps({ENVELOPE_KEY: text})
+
+
+def envelope_size(json_text: str) -> int:
+    """Bytes of the row when ``json_text`` is kept inline in an envelope.
+
+    It is what Airflow compares with ``[state_store] max_value_storage_bytes``: the text is encoded
+    twice, and characters outside ASCII grow to escapes of up to seven bytes each.
+    """
+    return len(envelope(json.dumps(json.loads(json_text))))
+
+
+def open_envelope(value: object) -> str | None:
+    """The text inside an envelope, or ``None`` when ``value`` (a decoded row) is not one."""
+    if isinstance(value, dict):
+        text = value.get(ENVELOPE_KEY)
+        if isinstance(text, str) and text:
+            return text
+    return None

@@ -1,0 +1,146 @@
+"""Every setting, its default and its unit; the source of ``[offload_backend]`` in ``airflow config list``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from offload_backend.errors import ConfigError
+
+__all__ = ["SECTION", "Settings"]
+
+SECTION = "offload_backend"
+MIB = 1024 * 1024
+
+
+class Settings(BaseModel):
+    """Validated once, never changed. Values may be text, as configuration files hold them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    path: str = Field(
+        "",
+        description="Where blobs go: a URL such as s3://bucket/prefix, s3://conn_id@bucket/prefix with "
+        "the credentials of an Airflow connection, or file:///shared/state. When empty, "
+        "[common.io] state_store_objectstorage_path is used.",
+        examples=["s3://conn_id@bucket/airflow-state"],
+    )
+    read_paths: tuple[str, ...] = Field(
+        (),
+        description="Further locations, separated by white space, whose refs may be read; nothing is "
+        "written there. Name the old path here after moving to another one.",
+        examples=["s3://conn_id@old-bucket/state"],
+    )
+    deployment: str = Field(
+        "default",
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="Name of this Airflow deployment. Deployments that share a path need different names; "
+        "the refs of another deployment are refused.",
+        examples=["production"],
+    )
+    inline_limit: int = Field(
+        65_535,
+        ge=0,
+        description="Bytes a row may take before its value is offloaded; 0 offloads everything. In Airflow, "
+        "[state_store] max_value_storage_bytes applies as well, so that no row trips its warning.",
+        examples=["16384"],
+    )
+    max_value_bytes: int = Field(
+        64 * 1024 * MIB,
+        ge=1,
+        description="Largest value, in bytes before compression, that is written or read. It bounds what a "
+        "forged ref can make a worker allocate.",
+        examples=["2147483648"],
+    )
+    compression_level: int = Field(
+        1, ge=1, le=19, description="Zstandard level of new blobs, 1 (fast) to 19.", examples=["3"]
+    )
+    reclaim: Literal["eager", "never"] = Field(
+        "eager",
+        description="eager: a worker deletes blobs that it can prove dead. never: it deletes nothing, for those "
+        "who restore the database to a point in time.",
+        examples=["never"],
+    )
+    transport: Literal["boto3", "fsspec"] = Field(
+        "boto3",
+        description="Client for s3:// paths: boto3, or s3fs through fsspec. Other schemes always use fsspec.",
+        examples=["fsspec"],
+    )
+    concurrency: int = Field(
+        4, ge=1, le=64, description="Parts of one blob in flight at the same time.", examples=["8"]
+    )
+    part_size: int = Field(
+        8 * MIB,
+        ge=5 * MIB,
+        le=1024 * MIB,
+        description="Bytes of one part of a multipart upload; a smaller blob is one request.",
+        examples=["16777216"],
+    )
+    max_attempts: int = Field(
+        6, ge=1, le=50, description="Tries of one storage request, the first included.", examples=["10"]
+    )
+    connect_timeout: float = Field(
+        10.0, gt=0, description="Seconds to wait for a connection to the store.", examples=["5"]
+    )
+    read_timeout: float = Field(
+        60.0, gt=0, description="Seconds to wait for the next bytes of an answer.", examples=["30"]
+    )
+    storage_options: SecretStr = Field(
+        SecretStr(""),
+        description="JSON object of options for the storage client (fsspec storage_options, or endpoint_url, key, "
+        "secret, token, region_name and profile for S3). An Airflow connection is the better place for secrets.",
+        examples=['{"endpoint_url": "https://minio.example"}'],
+    )
+
+    @field_validator("path", "read_paths", mode="before")
+    @classmethod
+    def _split(cls, value: object, info: Any) -> object:
+        if info.field_name == "read_paths" and isinstance(value, str):
+            return tuple(value.split())
+        return value
+
+    @field_validator("path")
+    @classmethod
+    def _known_characters(cls, value: str) -> str:
+        if any(mark in value for mark in "#?") or any(char.isspace() for char in value):
+            raise ValueError("a path holds no '#', '?' or white space")
+        return value.rstrip("/") if not value.endswith("://") else value
+
+    @field_validator("storage_options", mode="before")
+    @classmethod
+    def _json_object(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            return json.dumps(value)
+        if isinstance(value, str) and value and not isinstance(json.loads(value), dict):
+            raise ValueError("must be a JSON object")
+        return value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """``storage_options`` as a dictionary."""
+        text = self.storage_options.get_secret_value()
+        return dict(json.loads(text)) if text else {}
+
+    @classmethod
+    def load(cls, values: Mapping[str, object]) -> Settings:
+        """Settings from configuration text or Python values; :class:`ConfigError` names the bad one."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise _config_error(error) from None
+
+
+def _config_error(error: ValidationError) -> ConfigError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    field = Settings.model_fields.get(name)
+    if field is None:
+        known = ", ".join(sorted(Settings.model_fields))
+        return ConfigError(f"[{SECTION}] has no setting {name!r}", hint=f"the settings are: {known}")
+    example = f"; for example {name} = {field.examples[0]}" if field.examples else ""
+    return ConfigError(f"[{SECTION}] {name}: {first['msg']}", hint=f"correct [{SECTION}] {name}{example}")
