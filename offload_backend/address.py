@@ -22,6 +22,7 @@ __all__ = [
     "StateAddress",
     "TaskAddress",
     "blob_name",
+    "blob_scope",
     "new_blob_id",
     "parse_blob_name",
 ]
@@ -107,12 +108,16 @@ def new_blob_id() -> str:
 
 def blob_name(deployment: str, address: StateAddress, key: str, blob_id: str, extension: str) -> str:
     """The name of a blob below the configured path: injective in its arguments, at most 820 bytes."""
-    parts = [GRAMMAR, _segment(deployment), scope_name(address), _segment(key), f"{blob_id}.{extension}"]
+    parts = [GRAMMAR, _segment(deployment), _scope(address), _segment(key), f"{blob_id}.{extension}"]
     return "/".join(parts)
 
 
-def scope_name(address: StateAddress) -> str:
-    """The part of a blob's name that names whose state it is."""
+def blob_scope(address: StateAddress, key: str) -> tuple[str, str]:
+    """The ``scope`` and ``key`` that :func:`parse_blob_name` finds in the names of these blobs."""
+    return _scope(address), _segment(key)
+
+
+def _scope(address: StateAddress) -> str:
     if isinstance(address, AssetAddress):
         if address.name is not None:
             return f"asset/name={_segment(address.name)}"

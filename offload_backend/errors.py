@@ -10,7 +10,8 @@
     ├── BlobCorruptError                            the blob is not the one that was written
     ├── ForeignRefError              (ValueError)   the ref points outside the allowed locations
     ├── UnreadableBlobError                         upgrade, or install what the message names
-    └── StoreError                                  mend access or retry; .retryable tells which
+    ├── StoreError                                  mend access or retry; .retryable tells which
+    └── CoreStoreError                              the same, for the database that holds the rows
 
 No message carries a credential, a signed URL or a value.
 """
@@ -21,6 +22,7 @@ __all__ = [
     "BlobCorruptError",
     "BlobNotFoundError",
     "ConfigError",
+    "CoreStoreError",
     "ForeignRefError",
     "InvalidKeyError",
     "OffloadError",
@@ -117,4 +119,25 @@ class StoreError(OffloadError):
     ) -> None:
         super().__init__(message, hint=hint, location=location)
         self.reason = reason
+        self.retryable = retryable
+
+
+class CoreStoreError(OffloadError):
+    """The core store refused or failed; whether a write was committed is then not known.
+
+    ``retryable`` says whether the same call may succeed later without anybody changing anything.
+    ``location`` holds neither user nor password.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        hint: str = "",
+        address: object | None = None,
+        key: str | None = None,
+        location: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, address=address, key=key, location=location)
         self.retryable = retryable

@@ -13,9 +13,10 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from offload_backend.errors import ForeignRefError, UnreadableBlobError
 
-__all__ = ["BlobRef", "PeerRef", "format_ref", "parse_ref"]
+__all__ = ["BlobRef", "PeerRef", "format_ref", "is_ref", "parse_ref"]
 
 VERSION = "1"
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s#]+", re.ASCII | re.IGNORECASE)
 _REQUIRED = ("size", "raw", "sha256", "codec", "frames")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
@@ -64,17 +65,22 @@ def format_ref(ref: BlobRef) -> str:
     return f"{ref.url}#{urlencode(facts, quote_via=quote, safe='[]')}"
 
 
+def is_ref(text: str) -> bool:
+    """Whether the text is a ref, of whatever format, rather than JSON, which never starts ``scheme://``."""
+    return _SCHEME.match(text) is not None
+
+
 def parse_ref(text: str) -> BlobRef | PeerRef | None:
     """The ref that ``text`` is, or ``None`` if it is not one (then it is JSON).
 
     Raises :class:`UnreadableBlobError` for a ref of a newer format and :class:`ForeignRefError` for
-    one that breaks the grammar. No JSON text can look like a ref, since none starts with ``scheme://``.
+    one that breaks the grammar.
     """
+    if not is_ref(text):
+        return None
     url, hash_mark, fragment = text.partition("#")
     if not _URL.fullmatch(url):
-        if "://" in url and _URL.match(url):
-            raise ForeignRefError("the ref holds a character that no ref holds")
-        return None
+        raise ForeignRefError("the ref holds a character that no ref holds")
     if not hash_mark:
         return PeerRef(url)
     try:

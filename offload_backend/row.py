@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 
-__all__ = ["ENVELOPE_KEY", "envelope", "envelope_size", "open_envelope"]
+from offload_backend.ref import is_ref
+
+__all__ = ["ENVELOPE_KEY", "envelope", "envelope_size", "open_envelope", "row_text"]
 
 ENVELOPE_KEY = "__airflow_state_ref__"
 
@@ -34,3 +36,12 @@ def open_envelope(value: object) -> str | None:
         if isinstance(text, str) and text:
             return text
     return None
+
+
+def row_text(text: str) -> str:
+    """The row that holds ``text``, a ref or the JSON of an inline value.
+
+    JSON stays as it is, for people to read and query, unless it holds the envelope's key: then it is
+    wrapped, so that a user's own dictionary with that key is never taken for a ref.
+    """
+    return envelope(text) if is_ref(text) or ENVELOPE_KEY in text else text

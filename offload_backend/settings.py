@@ -126,6 +126,10 @@ class Settings(BaseModel):
         text = self.storage_options.get_secret_value()
         return dict(json.loads(text)) if text else {}
 
+    def replaced(self, changes: Mapping[str, object]) -> Settings:
+        """The same settings with some others in their place, validated."""
+        return Settings.load({**self.model_dump(), **changes})
+
     @classmethod
     def load(cls, values: Mapping[str, object]) -> Settings:
         """Settings from configuration text or Python values; :class:`ConfigError` names the bad one."""

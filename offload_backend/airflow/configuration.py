@@ -1,0 +1,36 @@
+"""Settings from Airflow's configuration."""
+
+from __future__ import annotations
+
+from airflow.sdk.configuration import conf
+
+from offload_backend.settings import SECTION, Settings
+
+__all__ = ["clears_on_success", "load_settings"]
+
+
+def load_settings() -> Settings:
+    """``[offload_backend]`` as Airflow resolves it: file, environment, command, secret.
+
+    Where it has no ``path``, the path of Airflow's own common-io backend is used; where it has
+    another one, what that backend wrote stays readable. ``[state_store] max_value_storage_bytes``
+    bounds the inline limit, so that no row that is kept inline trips Airflow's warning.
+    Raises :class:`~offload_backend.errors.ConfigError` for an unknown or impossible setting.
+    """
+    section = conf.getsection(SECTION) or {}
+    settings = Settings.load({name: value for name, value in section.items() if value not in (None, "")})
+    peer_path = conf.get("common.io", "state_store_objectstorage_path", fallback="") or ""
+    changes: dict[str, object] = {}
+    if peer_path and not settings.path:
+        changes["path"] = peer_path
+    elif peer_path and peer_path not in settings.read_paths:
+        changes["read_paths"] = (*settings.read_paths, peer_path)
+    row_limit = conf.getint("state_store", "max_value_storage_bytes", fallback=0)
+    if 0 < row_limit < settings.inline_limit:
+        changes["inline_limit"] = row_limit
+    return settings.replaced(changes) if changes else settings
+
+
+def clears_on_success() -> bool:
+    """Whether ``clear`` may be called while the rows still exist (``[state_store] clear_on_success``)."""
+    return bool(conf.getboolean("state_store", "clear_on_success", fallback=False))

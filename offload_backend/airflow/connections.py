@@ -1,0 +1,173 @@
+"""Blob stores whose credentials come from an Airflow connection: ``s3://conn_id@bucket/prefix``.
+
+The connection is looked up once, with the plain synchronous call, because Airflow calls the hooks
+synchronously even from an event loop. It is never replaced by other credentials: an unknown id is an
+error. The AWS provider's own hook is asked only for what plain boto3 cannot do with the connection's
+fields, since it costs half a second of imports in every task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from offload_backend.blobstore import BlobStore
+from offload_backend.errors import ConfigError
+from offload_backend.location import location_of
+from offload_backend.settings import Settings
+from offload_backend.stores.opening import open_store as open_without_connection
+
+if TYPE_CHECKING:
+    from botocore.config import Config
+
+__all__ = ["open_store"]
+
+_S3 = frozenset({"s3", "s3a", "s3n"})
+_PLAIN = frozenset(
+    {
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "config_kwargs",
+        "endpoint_url",
+        "profile_name",
+        "region_name",
+        "service_config",
+        "verify",
+    }
+)
+
+
+def open_store(path: str, settings: Settings) -> BlobStore:
+    """The store of a configured path, with the credentials of the connection it names, if any.
+
+    Raises :class:`ConfigError` for a connection that does not exist or cannot be used.
+    """
+    parts = urlsplit(path)
+    if not parts.username:
+        return open_without_connection(path, settings)
+    if parts.password:
+        raise ConfigError(
+            "the path holds a password",
+            hint="put credentials into an Airflow connection: path = s3://conn_id@bucket/prefix",
+        )
+    connection = _connection(parts.username)
+    if parts.scheme not in _S3:
+        return _open_by_airflow(path, parts.scheme, parts.username)
+    if settings.transport == "fsspec":
+        return _open_s3fs(path, connection)
+
+    from offload_backend.stores.s3 import S3BlobStore
+
+    return S3BlobStore(location_of(path), _client_factory(connection), settings)
+
+
+def _connection(conn_id: str) -> Any:
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
+    from airflow.sdk.execution_time.comms import DeadlockImminentError
+
+    try:
+        return Connection.get(conn_id)
+    except (AirflowException, AirflowRuntimeError) as error:
+        raise ConfigError(
+            f"the Airflow connection {conn_id!r} cannot be had: {error}",
+            hint=f"create the connection {conn_id!r} (environment: AIRFLOW_CONN_{conn_id.upper()}) or "
+            "correct the id in [offload_backend] path",
+        ) from error
+    except DeadlockImminentError as error:
+        raise ConfigError(
+            f"the Airflow connection {conn_id!r} cannot be looked up now: this event loop is already "
+            "waiting for an answer from the supervisor",
+            hint="await the first operation on state before starting others at the same time",
+        ) from error
+
+
+def _client_factory(connection: Any) -> Callable[[Config], Any]:
+    """Makes S3 clients that sign as the connection's identity."""
+    extra = dict(connection.extra_dejson)
+    session = _plain_session(connection, extra) if extra.keys() <= _PLAIN else _provider_session(connection)
+    s3_config = (extra.get("service_config") or {}).get("s3") or {}
+    endpoint = s3_config.get("endpoint_url") or extra.get("endpoint_url")
+
+    def make_client(config: Config) -> Any:
+        from botocore.config import Config
+
+        own = Config(**(extra.get("config_kwargs") or {}))
+        return session.client(
+            "s3", endpoint_url=endpoint, verify=extra.get("verify"), config=config.merge(own)
+        )
+
+    return make_client
+
+
+def _plain_session(connection: Any, extra: dict[str, Any]) -> Any:
+    import boto3
+
+    key, secret = connection.login, connection.password
+    if not (key and secret):
+        key, secret = extra.get("aws_access_key_id"), extra.get("aws_secret_access_key")
+    return boto3.session.Session(
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=extra.get("aws_session_token"),
+        region_name=extra.get("region_name"),
+        profile_name=extra.get("profile_name"),
+    )
+
+
+def _provider_session(connection: Any) -> Any:
+    """A session for roles, SAML, web identity and whatever else the AWS provider knows; it renews itself."""
+    try:
+        from airflow.providers.amazon.aws.hooks.base_aws import SessionFactory
+        from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+    except ImportError as error:
+        raise ConfigError(
+            f"the connection {connection.conn_id!r} has options that need the AWS provider",
+            hint="pip install apache-airflow-providers-amazon where tasks run",
+        ) from error
+    wrapper = AwsConnectionWrapper(connection)
+    return SessionFactory(conn=wrapper, region_name=wrapper.region_name).create_session()
+
+
+def _open_s3fs(path: str, connection: Any) -> BlobStore:
+    extra = dict(connection.extra_dejson)
+    if not extra.keys() <= _PLAIN:
+        raise ConfigError(
+            f"transport = fsspec cannot use the roles of the connection {connection.conn_id!r}",
+            hint="set [offload_backend] transport = boto3",
+        )
+    from s3fs import S3FileSystem
+
+    from offload_backend.stores.fsspec import FsspecBlobStore
+
+    credentials = _plain_session(connection, extra).get_credentials()
+    s3_config = (extra.get("service_config") or {}).get("s3") or {}
+    filesystem = S3FileSystem(
+        key=credentials.access_key if credentials else None,
+        secret=credentials.secret_key if credentials else None,
+        token=credentials.token if credentials else None,
+        endpoint_url=s3_config.get("endpoint_url") or extra.get("endpoint_url"),
+        client_kwargs={"region_name": extra["region_name"]} if extra.get("region_name") else None,
+        config_kwargs=extra.get("config_kwargs"),
+        skip_instance_cache=True,
+        use_listings_cache=False,
+    )
+    return FsspecBlobStore(location_of(path), filesystem)
+
+
+def _open_by_airflow(path: str, scheme: str, conn_id: str) -> BlobStore:
+    """Other schemes: the filesystem that Airflow's provider for the scheme builds from the connection."""
+    from airflow.sdk.io import get_fs
+
+    from offload_backend.stores.fsspec import FsspecBlobStore
+
+    try:
+        filesystem = get_fs(scheme, conn_id)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"no installed provider opens {scheme}:// with a connection",
+            hint="install the provider of that object storage, or use a path without conn_id@",
+        ) from error
+    return FsspecBlobStore(location_of(path), filesystem)

@@ -1,0 +1,208 @@
+"""Blob format v1: an ordinary Zstandard file (``docs/formats.md`` has it byte by byte).
+
+::
+
+    skippable frame 0x184D2A50   JSON header: format version, id, whose state, key, codec, created
+    zstd frame                   up to 4 MiB of encoded value, with content size and checksum
+    zstd frame …
+    skippable frame 0x184D2A5E   seek table of the Zstandard seekable format, all frames above in it
+
+``zstd -d`` opens it. Frames are independent, so they can be read apart; equal chunks make equal frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import zstandard
+
+from offload_backend.errors import BlobCorruptError, UnreadableBlobError, UnsupportedValueError
+
+__all__ = ["CHUNK", "FORMAT", "BlobFile", "read_blob", "read_header"]
+
+FORMAT = 1
+CHUNK = 4 * 1024 * 1024
+"""Encoded bytes of a frame; every frame but the last holds exactly so many."""
+
+_HEADER_MAGIC = 0x184D2A50
+_SEEK_TABLE_MAGIC = 0x184D2A5E
+_SEEKABLE_MAGIC = 0x8F92EAB1
+_MAX_HEADER = 64 * 1024
+_MAX_WINDOW = 128 * 1024 * 1024
+_READ = 1024 * 1024
+
+
+class BlobFile:
+    """The bytes of a new blob, made while they are iterated, once.
+
+    ``size`` and ``sha256`` (of the stored bytes) and ``raw`` (bytes before compression) are right
+    when the iteration is over. Holds one chunk in memory.
+
+    Raises :class:`UnsupportedValueError` when the value is larger than ``max_raw`` bytes.
+    """
+
+    def __init__(self, header: dict[str, Any], chunks: Iterable[bytes], *, level: int, max_raw: int) -> None:
+        self.size = 0
+        self.raw = 0
+        self._sha256 = hashlib.sha256()
+        self._header = header
+        self._chunks = chunks
+        self._level = level
+        self._max_raw = max_raw
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the bytes yielded so far."""
+        return self._sha256.hexdigest()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for frame in self._frames():
+            self.size += len(frame)
+            self._sha256.update(frame)
+            yield frame
+
+    def _frames(self) -> Iterator[bytes]:
+        header = json.dumps({"offload": FORMAT, **self._header}, separators=(",", ":")).encode()
+        first = _skippable(_HEADER_MAGIC, header)
+        entries = [(len(first), 0)]
+        yield first
+        compressor = zstandard.ZstdCompressor(
+            level=self._level, write_checksum=True, write_content_size=True
+        )
+        for chunk in _rechunk(self._chunks):
+            self.raw += len(chunk)
+            if self.raw > self._max_raw:
+                raise UnsupportedValueError(
+                    f"larger than {self._max_raw} bytes",
+                    path="value",
+                    hint="raise [offload_backend] max_value_bytes, or store the value in parts",
+                )
+            frame = compressor.compress(chunk)
+            entries.append((len(frame), len(chunk)))
+            yield frame
+        yield _seek_table(entries)
+
+
+def read_blob(chunks: Iterable[bytes], *, size: int, raw: int, sha256: str, blob_id: str) -> bytearray:
+    """The encoded value inside a stored blob, verified against what its ref says.
+
+    Raises :class:`BlobCorruptError` unless exactly ``size`` bytes come, with this digest, that
+    decompress to exactly ``raw`` bytes under a header with this id. Memory grows with the bytes that
+    really come, at most to ``raw``, whatever the ref claims.
+    """
+    source = _Measured(chunks, size)
+    value = bytearray()
+    try:
+        header = read_header(source)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+        with decompressor.stream_reader(source, read_size=_READ, read_across_frames=True) as frames:
+            while piece := frames.read(_READ):
+                value += piece
+                if len(value) > raw:
+                    raise BlobCorruptError(f"expected {raw} bytes after decompression, got more")
+    except zstandard.ZstdError as error:
+        source.drain()
+        source.check(sha256)
+        raise BlobCorruptError(f"frame {len(value) // CHUNK} does not decompress: {error}") from error
+    source.drain()
+    source.check(sha256)
+    if len(value) != raw:
+        raise BlobCorruptError(f"expected {raw} bytes after decompression, got {len(value)}")
+    if header.get("id") != blob_id:
+        raise BlobCorruptError(f"the header names the blob {header.get('id')!r}, the ref {blob_id!r}")
+    return value
+
+
+def read_header(source: _Measured) -> dict[str, Any]:
+    """The JSON header at the start of a blob."""
+    magic, length = struct.unpack("<II", source.exactly(8))
+    if magic != _HEADER_MAGIC or length > _MAX_HEADER:
+        raise BlobCorruptError("the file does not begin with the header of a blob")
+    try:
+        header = json.loads(source.exactly(length))
+    except ValueError as error:
+        raise BlobCorruptError("the header is not JSON") from error
+    if not isinstance(header, dict) or not isinstance(header.get("offload"), int):
+        raise BlobCorruptError("the header is not that of a blob")
+    if header["offload"] > FORMAT:
+        raise UnreadableBlobError(
+            f"blob format {header['offload']} is newer than {FORMAT}, the newest this version reads",
+            hint="upgrade offload-backend where the value is read",
+        )
+    return header
+
+
+class _Measured:
+    """Stored bytes as a readable source that counts and digests all that pass."""
+
+    def __init__(self, chunks: Iterable[bytes], size: int) -> None:
+        self._chunks = iter(chunks)
+        self._rest = memoryview(b"")
+        self._size = size
+        self._got = 0
+        self._sha256 = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes, none at the end."""
+        if not self._rest:
+            self._rest = memoryview(self._next())
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(piece)
+
+    def exactly(self, size: int) -> bytes:
+        """``size`` bytes, or :class:`BlobCorruptError` for a source that ends before."""
+        parts = b""
+        while len(parts) < size:
+            piece = self.read(size - len(parts))
+            if not piece:
+                raise BlobCorruptError(f"expected {self._size} bytes, got {self._got}")
+            parts += piece
+        return parts
+
+    def drain(self) -> None:
+        """Pass all that is left, so that the digest covers every byte."""
+        while self._next():
+            continue
+
+    def check(self, sha256: str) -> None:
+        """Raise :class:`BlobCorruptError` unless all passed bytes are the expected ones."""
+        if self._got != self._size:
+            raise BlobCorruptError(f"expected {self._size} bytes, got {self._got}")
+        if self._sha256.hexdigest() != sha256:
+            raise BlobCorruptError(f"expected sha256 {sha256}, got {self._sha256.hexdigest()}")
+
+    def _next(self) -> bytes:
+        for chunk in self._chunks:
+            if chunk:
+                self._got += len(chunk)
+                if self._got > self._size:
+                    raise BlobCorruptError(f"expected {self._size} bytes, got more")
+                self._sha256.update(chunk)
+                return chunk
+        return b""
+
+
+def _rechunk(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in chunks of exactly ``CHUNK``, the last one shorter."""
+    waiting = bytearray()
+    for piece in pieces:
+        waiting += piece
+        while len(waiting) >= CHUNK:
+            yield bytes(memoryview(waiting)[:CHUNK])
+            del waiting[:CHUNK]
+    if waiting:
+        yield bytes(waiting)
+
+
+def _skippable(magic: int, content: bytes) -> bytes:
+    return struct.pack("<II", magic, len(content)) + content
+
+
+def _seek_table(entries: list[tuple[int, int]]) -> bytes:
+    """Zstandard seekable format 0.1.0: (compressed, decompressed) sizes per frame, then the footer."""
+    table = b"".join(struct.pack("<II", *entry) for entry in entries)
+    return _skippable(_SEEK_TABLE_MAGIC, table + struct.pack("<IBI", len(entries), 0, _SEEKABLE_MAGIC))

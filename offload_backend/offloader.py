@@ -1,0 +1,262 @@
+"""Offload and resolve: the hot path on one page."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from itertools import chain
+from typing import Any
+
+from offload_backend.address import (
+    AssetAddress,
+    BlobName,
+    StateAddress,
+    blob_name,
+    new_blob_id,
+    parse_blob_name,
+)
+from offload_backend.blobfile import BlobFile, read_blob
+from offload_backend.blobstore import BlobStore, DeleteReport
+from offload_backend.codecs import Codec, JsonCodec, codec_named
+from offload_backend.errors import (
+    BlobCorruptError,
+    BlobNotFoundError,
+    ConfigError,
+    ForeignRefError,
+    OffloadError,
+    UnreadableBlobError,
+    UnsupportedValueError,
+)
+from offload_backend.location import location_of, relative_name, without_user
+from offload_backend.peervalue import read_peer_value
+from offload_backend.ref import BlobRef, PeerRef, format_ref, parse_ref
+from offload_backend.row import envelope_size
+from offload_backend.settings import Settings
+
+__all__ = ["Offloader"]
+
+
+class Offloader:
+    """Values to text for a row, and back.
+
+    Safe to use from any thread and after a fork: stores are opened at first use, in the process that
+    uses them. ``open_store`` gets one of the configured paths.
+    """
+
+    def __init__(self, settings: Settings, open_store: Callable[[str], BlobStore]) -> None:
+        self.settings = settings
+        self._open_store = open_store
+        self._codec: Codec = JsonCodec()
+        self._stores: tuple[int, dict[str, BlobStore]] = (0, {})
+
+    def offload(self, value: Any, address: StateAddress, key: str) -> str:
+        """The text that a row keeps for the value: its JSON if the row stays small, else a ref.
+
+        When a ref is returned, its blob is complete and durable. Raises
+        :class:`UnsupportedValueError` for a value that would not come back equal, type for type.
+        """
+        with _about(address, key):
+            self._require_path()
+            if value is None:
+                raise UnsupportedValueError("None cannot be stored", path="value", hint="delete the key")
+            pieces = self._codec.encode(value)
+            head, complete = _take(pieces, self.settings.inline_limit)
+            if complete and envelope_size(text := head.decode()) <= self.settings.inline_limit:
+                return text
+            return self._write(chain((head,), pieces), address, key, _describe(value))
+
+    def resolve(self, text: str) -> Any:
+        """The value that :meth:`offload` was given, verified, from the text it returned.
+
+        Also reads what Airflow's own common-io backend left in a row. Raises an
+        :class:`~offload_backend.errors.OffloadError`; never returns a value in part, nor ``None`` for
+        a blob that is gone.
+        """
+        ref = parse_ref(text)
+        if ref is None:
+            return json.loads(text)
+        with _about(location=ref.url):
+            if isinstance(ref, PeerRef):
+                store, name = self._locate(without_user(ref.url))
+                with _dangling():
+                    return read_peer_value(store.get(name), max_bytes=self.settings.max_value_bytes)
+            return self._read(ref)
+
+    def discard(self, texts: Iterable[str]) -> DeleteReport:
+        """Delete exactly the blobs, below the configured path, that these texts refer to.
+
+        For texts whose rows are gone. Anything else among them is left alone. Trouble with the store
+        is reported, never raised.
+        """
+        names = [name for name in map(self._own_name, texts) if name]
+        if not names:
+            return DeleteReport()
+        try:
+            return self._store(self.settings.path).delete(names)
+        except OffloadError as error:
+            return DeleteReport(failed=dict.fromkeys(names, error.message))
+
+    def blob_of(self, text: str) -> BlobName | None:
+        """The blob that the text refers to, if this deployment may delete it; opens no store."""
+        name = self._own_name(text)
+        return parse_blob_name(name) if name else None
+
+    def _own_name(self, text: str) -> str | None:
+        try:
+            ref = parse_ref(text)
+            if not isinstance(ref, BlobRef) or not self.settings.path:
+                return None
+            name = relative_name(ref.url, location_of(self.settings.path))
+            return name if name and self._own(name) else None
+        except OffloadError:
+            return None
+
+    def _write(self, chunks: Iterable[bytes], address: StateAddress, key: str, about: str) -> str:
+        blob_id = new_blob_id()
+        header = {
+            "id": blob_id,
+            **_identity(address),
+            "key": key,
+            "codec": self._codec.name,
+            "created": datetime.now(tz=timezone.utc).isoformat(timespec="milliseconds"),
+        }
+        limits = self.settings
+        blob = BlobFile(header, chunks, level=limits.compression_level, max_raw=limits.max_value_bytes)
+        name = blob_name(limits.deployment, address, key, blob_id, f"{self._codec.extension}.zst")
+        store = self._store(limits.path)
+        store.put(name, blob)
+        return format_ref(
+            BlobRef(
+                url=f"{store.location}/{name}",
+                size=blob.size,
+                raw=blob.raw,
+                sha256=blob.sha256,
+                codec=self._codec.name,
+                about=about,
+            )
+        )
+
+    def _read(self, ref: BlobRef) -> Any:
+        store, name = self._locate(ref.url)
+        blob_id = self._own(name)
+        codec = codec_named(ref.codec)
+        if ref.frames != "zstd":
+            raise UnreadableBlobError(f"unknown framing {ref.frames!r}", hint="upgrade offload-backend")
+        if max(ref.raw, ref.size) > self.settings.max_value_bytes:
+            raise UnreadableBlobError(
+                f"the ref claims {ref.raw} bytes, more than this deployment reads",
+                hint="raise [offload_backend] max_value_bytes if the ref is genuine",
+            )
+        with _dangling():
+            data = read_blob(
+                store.get(name), size=ref.size, raw=ref.raw, sha256=ref.sha256, blob_id=blob_id
+            )
+        try:
+            return codec.decode(data)
+        except ValueError as error:
+            raise BlobCorruptError(f"the bytes are not {codec.name}") from error
+
+    def _own(self, name: str) -> str:
+        """The id in a blob's name, or :class:`ForeignRefError` for a name this deployment did not write."""
+        parsed = parse_blob_name(name)
+        if parsed is None:
+            raise ForeignRefError("the ref does not name a blob of this backend", hint=_FOREIGN)
+        if parsed.deployment != self.settings.deployment:
+            raise ForeignRefError(
+                f"the blob belongs to the deployment {parsed.deployment!r}, this is "
+                f"{self.settings.deployment!r}",
+                hint="correct [offload_backend] deployment if it was renamed",
+            )
+        return parsed.id
+
+    def _locate(self, url: str) -> tuple[BlobStore, str]:
+        for path in filter(None, (self.settings.path, *self.settings.read_paths)):
+            name = relative_name(url, location_of(path))
+            if name is not None:
+                return self._store(path), name
+        raise ForeignRefError("the ref points outside the locations that may be read", hint=_FOREIGN)
+
+    def _store(self, path: str) -> BlobStore:
+        """The store of a path, opened by this process. Two threads may open it twice; one is kept.
+
+        There is no lock on purpose: resolving an Airflow connection may run other coroutines of the
+        same thread meanwhile, which would wait for it for ever.
+        """
+        pid, stores = self._stores
+        if pid != os.getpid():
+            stores = {}
+            self._stores = (os.getpid(), stores)
+        store = stores.get(path)
+        if store is None:
+            store = stores.setdefault(path, self._open_store(path))
+        return store
+
+    def _require_path(self) -> None:
+        if not self.settings.path:
+            raise ConfigError(
+                "no location for blobs is configured",
+                hint="set [offload_backend] path, for example path = s3://conn_id@bucket/airflow-state "
+                "(environment: AIRFLOW__OFFLOAD_BACKEND__PATH)",
+            )
+
+
+_FOREIGN = "if it is genuine, add its location to [offload_backend] read_paths"
+
+
+def _take(pieces: Iterator[bytes], limit: int) -> tuple[bytes, bool]:
+    """The first pieces, and whether they are all there are, reading little further than ``limit`` bytes."""
+    head = bytearray()
+    for piece in pieces:
+        head += piece
+        if len(head) > limit:
+            return bytes(head), False
+    return bytes(head), True
+
+
+def _describe(value: Any) -> str:
+    """Type and length, for people who look at a row. Never content."""
+    kind = type(value).__name__
+    return f"{kind}[{len(value)}]" if isinstance(value, (str, list, dict)) else kind
+
+
+def _identity(address: StateAddress) -> dict[str, Any]:
+    if isinstance(address, AssetAddress):
+        return {"asset": {"name": address.name} if address.name is not None else {"uri": address.uri}}
+    task = {"dag": address.dag_id, "run": address.run_id, "task": address.task_id, "index": address.map_index}
+    return {"task": {**task, "region": str(address.region_id)} if address.region_id else task}
+
+
+@contextmanager
+def _about(
+    address: StateAddress | None = None, key: str | None = None, location: str | None = None
+) -> Iterator[None]:
+    """Say in any error of ours which state it concerns."""
+    try:
+        yield
+    except OffloadError as error:
+        error.address = error.address if error.address is not None else address
+        error.key = error.key if error.key is not None else key
+        error.location = error.location if error.location is not None else location
+        raise
+
+
+@contextmanager
+def _dangling() -> Iterator[None]:
+    """Tell those who meet a missing or damaged blob what they can do."""
+    try:
+        yield
+    except BlobNotFoundError as error:
+        error.hint = error.hint or (
+            "the row refers to a blob that is gone: look for a lifecycle rule on the bucket and for a "
+            "restored version of the blob; set the key again, or delete it, to go on without"
+        )
+        raise
+    except BlobCorruptError as error:
+        error.hint = error.hint or (
+            "the blob was changed after it was written: restore an older version of it if the bucket "
+            "keeps versions; set the key again, or delete it, to go on without"
+        )
+        raise

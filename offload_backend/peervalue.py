@@ -1,0 +1,105 @@
+"""Values written by ``airflow.providers.common.io.state_store.backend``, the backend Airflow ships.
+
+It stores ``json.dumps`` of the value, compressed by an fsspec codec or not. What a blob is compressed
+with is told from its first bytes, never from its name: a key may end in ``.gz`` by itself, and no JSON
+text begins like any of the compressed formats.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from typing import IO, Any
+
+from offload_backend.errors import BlobCorruptError, UnreadableBlobError
+
+__all__ = ["read_peer_value"]
+
+_READ = 1024 * 1024
+_BROKEN = (EOFError, OSError, RuntimeError, ValueError, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
+
+
+def read_peer_value(chunks: Iterable[bytes], *, max_bytes: int) -> Any:
+    """The value; nothing says what its size and digest should be, so only damage that breaks it is found.
+
+    Raises :class:`BlobCorruptError` for bytes that do not give JSON, :class:`UnreadableBlobError` for a
+    compression whose library is missing and for values of more than ``max_bytes`` bytes.
+    """
+    stored = _gather(chunks, max_bytes)
+    opener = next((open_ for magic, open_ in _FORMATS.items() if stored.startswith(magic)), None)
+    try:
+        text = stored if opener is None else _read_all(opener(io.BytesIO(stored)), max_bytes)
+        return json.loads(text)
+    except _BROKEN as error:
+        kind = "is not JSON" if opener is None else "does not decompress to JSON"
+        raise BlobCorruptError(f"the blob {kind}", hint="set the key again to replace it") from error
+
+
+def _gather(chunks: Iterable[bytes], max_bytes: int) -> bytearray:
+    stored = bytearray()
+    for chunk in chunks:
+        stored += chunk
+        _bound(stored, max_bytes)
+    return stored
+
+
+def _read_all(file: IO[bytes], max_bytes: int) -> bytearray:
+    text = bytearray()
+    with file:
+        while piece := file.read(_READ):
+            text += piece
+            _bound(text, max_bytes)
+    return text
+
+
+def _bound(data: bytearray, max_bytes: int) -> None:
+    if len(data) > max_bytes:
+        raise UnreadableBlobError(
+            f"larger than {max_bytes} bytes", hint="raise [offload_backend] max_value_bytes"
+        )
+
+
+def _open_gzip(file: IO[bytes]) -> IO[bytes]:
+    return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]  # typeshed: a BufferedIOBase
+
+
+def _open_zip(file: IO[bytes]) -> IO[bytes]:
+    archive = zipfile.ZipFile(file)
+    return archive.open(archive.namelist()[0])
+
+
+def _open_zstd(file: IO[bytes]) -> IO[bytes]:
+    import zstandard
+
+    return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)  # type: ignore[return-value]
+
+
+def _by_fsspec(name: str, package: str) -> Callable[[IO[bytes]], IO[bytes]]:
+    def open_(file: IO[bytes]) -> IO[bytes]:
+        from fsspec.compression import compr
+
+        if name not in compr:
+            raise UnreadableBlobError(
+                f"the blob is compressed with {name}", hint=f"pip install {package} where it is read"
+            )
+        return compr[name](file, mode="r")  # type: ignore[no-any-return]
+
+    return open_
+
+
+_FORMATS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b": _open_gzip,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"\x5d\x00\x00": lzma.LZMAFile,
+    b"PK\x03\x04": _open_zip,
+    b"\x28\xb5\x2f\xfd": _open_zstd,
+    b"\x04\x22\x4d\x18": _by_fsspec("lz4", "lz4"),
+    b"\xff\x06\x00\x00sNaPpY": _by_fsspec("snappy", "python-snappy"),
+}

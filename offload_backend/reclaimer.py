@@ -1,0 +1,126 @@
+"""Eager deletes of blobs that are proven dead. What is doubtful stays, for a collector to find.
+
+A blob is proven dead when the core store has confirmed that the row is gone and this process knows
+that nothing can write that very ref again:
+
+* a ref that was *read* from the row had been committed, and its only writer is past it. This holds for
+  tasks, of which one attempt lives at a time; an asset's row has other writers, whose requests may
+  still be repeated on their way, so what was only read there is left alone;
+* a ref that was *written* here is past its commit once the same thread, and in an event loop the same
+  asyncio task, asks for the next thing. Another thread's or coroutine's may still be on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from offload_backend.address import StateAddress, blob_scope
+from offload_backend.offloader import Offloader
+
+__all__ = ["Reclaimer", "Writer", "current_writer"]
+
+Writer = tuple[int, int]
+_LIMIT = 4096
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A ref this process met: under which scope and key, and who wrote it (``None``: it was read)."""
+
+    scope: str
+    key: str
+    writer: Writer | None
+
+
+class Reclaimer:
+    """Remembers the refs this process wrote and read, the last few thousand, and deletes the dead ones.
+
+    Never raises for trouble with the store: it logs, and counts in ``failures``. Sends nothing when
+    it knows of no ref. A fork begins with nothing known.
+    """
+
+    def __init__(self, offloader: Offloader) -> None:
+        self.failures = 0
+        self._offloader = offloader
+        self._memory = _Memory()
+
+    def wrote(self, text: str) -> None:
+        """The text was handed to the caller, who is about to commit it to a row."""
+        self._remember(text, current_writer())
+
+    def read(self, text: str) -> None:
+        """The text came from a committed row."""
+        self._remember(text, None)
+
+    def row_deleted(self, address: StateAddress, key: str, asked_by: Writer) -> None:
+        """The row is confirmed gone: delete the blobs that are known for it."""
+        scope, encoded = blob_scope(address, key)
+        self._reclaim(lambda known: known.scope == scope and known.key == encoded, asked_by)
+
+    def rows_cleared(self, address: StateAddress, asked_by: Writer) -> None:
+        """Every row of the address is confirmed gone: delete the blobs that are known for it."""
+        scope, _ = blob_scope(address, "")
+        self._reclaim(lambda known: known.scope == scope, asked_by)
+
+    def _remember(self, text: str, writer: Writer | None) -> None:
+        name = self._offloader.blob_of(text)
+        if name is None:
+            return
+        memory = self._own_memory()
+        with memory.lock:
+            if writer is None and text in memory.known:
+                return
+            memory.known[text] = _Known(name.scope, name.key, writer)
+            if len(memory.known) > _LIMIT:
+                memory.known.popitem(last=False)
+
+    def _reclaim(self, matches: Callable[[_Known], bool], asked_by: Writer) -> None:
+        memory = self._own_memory()
+        with memory.lock:
+            dead = [
+                text for text, known in memory.known.items() if matches(known) and _proven(known, asked_by)
+            ]
+            for text in dead:
+                del memory.known[text]
+        if not dead:
+            return
+        report = self._offloader.discard(dead)
+        if report.failed:
+            self.failures += len(report.failed)
+            reasons = ", ".join(sorted(set(report.failed.values())))
+            _log.warning("%d of %d dead blobs were left behind: %s", len(report.failed), len(dead), reasons)
+
+    def _own_memory(self) -> _Memory:
+        """This process's memory; its parent's lock might be held by a thread that is not here."""
+        if self._memory.pid != os.getpid():
+            self._memory = _Memory()
+        return self._memory
+
+
+class _Memory:
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.known: OrderedDict[str, _Known] = OrderedDict()
+
+
+def current_writer() -> Writer:
+    """Who is asking: the thread, and the asyncio task if it runs one."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.get_ident(), id(task) if task is not None else 0
+
+
+def _proven(known: _Known, asked_by: Writer) -> bool:
+    if known.writer is None:
+        return known.scope.startswith("task/")
+    return known.writer == asked_by
