@@ -18,6 +18,8 @@ No message carries a credential, a signed URL or a value.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "BlobCorruptError",
     "BlobNotFoundError",
@@ -30,6 +32,8 @@ __all__ = [
     "UnreadableBlobError",
     "UnsupportedValueError",
 ]
+
+_LONG_PATH = 200
 
 
 class OffloadError(Exception):
@@ -64,6 +68,16 @@ class OffloadError(Exception):
         text = self.message + (f" [{', '.join(about)}]" if about else "")
         return f"{text}\nHint: {self.hint}" if self.hint else text
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are pickled as their positional arguments; ours take more to build.
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[OffloadError], args: tuple[Any, ...], state: dict[str, Any]) -> OffloadError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
+
 
 class ConfigError(OffloadError, ValueError):
     """A setting is missing or cannot be used; the hint shows an accepted example."""
@@ -76,11 +90,13 @@ class InvalidKeyError(OffloadError, ValueError):
 class UnsupportedValueError(OffloadError, TypeError):
     """The value cannot be stored so that ``get`` returns it type for type.
 
-    ``path`` is the offending element as a Python expression, such as ``value["metrics"][3]``.
+    ``path`` is the offending element as a Python expression, such as ``value["metrics"][3]``; the
+    message shows the ends of a long one.
     """
 
     def __init__(self, message: str, *, path: str, hint: str = "", **about: str | None) -> None:
-        super().__init__(f"{path}: {message}", hint=hint, **about)
+        shown = path if len(path) <= _LONG_PATH else f"{path[:120]}…{path[-60:]}"
+        super().__init__(f"{shown}: {message}", hint=hint, **about)
         self.path = path
 
 

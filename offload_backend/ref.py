@@ -51,7 +51,7 @@ class PeerRef:
 
 
 def format_ref(ref: BlobRef) -> str:
-    """The ref as ASCII text; ``parse_ref(format_ref(ref)) == ref``."""
+    """The ref as text, ASCII if the configured path is; ``parse_ref(format_ref(ref)) == ref``."""
     facts = {
         "offload": VERSION,
         "size": str(ref.size),

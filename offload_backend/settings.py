@@ -97,19 +97,20 @@ class Settings(BaseModel):
         examples=['{"endpoint_url": "https://minio.example"}'],
     )
 
-    @field_validator("path", "read_paths", mode="before")
+    @field_validator("read_paths", mode="before")
     @classmethod
-    def _split(cls, value: object, info: Any) -> object:
-        if info.field_name == "read_paths" and isinstance(value, str):
-            return tuple(value.split())
-        return value
+    def _split(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
 
     @field_validator("path")
     @classmethod
-    def _known_characters(cls, value: str) -> str:
-        if any(mark in value for mark in "#?") or any(char.isspace() for char in value):
-            raise ValueError("a path holds no '#', '?' or white space")
-        return value.rstrip("/") if not value.endswith("://") else value
+    def _one_path(cls, value: str) -> str:
+        return _checked_path(value)
+
+    @field_validator("read_paths")
+    @classmethod
+    def _each_path(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_checked_path, values))
 
     @field_validator("storage_options", mode="before")
     @classmethod
@@ -137,6 +138,12 @@ class Settings(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise _config_error(error) from None
+
+
+def _checked_path(value: str) -> str:
+    if any(mark in value for mark in "#?") or any(char.isspace() for char in value):
+        raise ValueError("a path holds no '#', '?' or white space")
+    return value.rstrip("/") if not value.endswith("://") else value
 
 
 def _config_error(error: ValidationError) -> ConfigError:

@@ -18,7 +18,7 @@ def load_settings() -> Settings:
     Raises :class:`~offload_backend.errors.ConfigError` for an unknown or impossible setting.
     """
     section = conf.getsection(SECTION) or {}
-    settings = Settings.load({name: value for name, value in section.items() if value not in (None, "")})
+    settings = Settings.load({name: str(value) for name, value in section.items() if value not in (None, "")})
     peer_path = conf.get("common.io", "state_store_objectstorage_path", fallback="") or ""
     changes: dict[str, object] = {}
     if peer_path and not settings.path:

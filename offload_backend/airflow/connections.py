@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from offload_backend.blobstore import BlobStore
 from offload_backend.errors import ConfigError
-from offload_backend.location import location_of
+from offload_backend.location import location_of, without_user
 from offload_backend.settings import Settings
 from offload_backend.stores.opening import open_store as open_without_connection
 
@@ -29,7 +29,6 @@ _PLAIN = frozenset(
         "aws_access_key_id",
         "aws_secret_access_key",
         "aws_session_token",
-        "config_kwargs",
         "endpoint_url",
         "profile_name",
         "region_name",
@@ -54,13 +53,8 @@ def open_store(path: str, settings: Settings) -> BlobStore:
         )
     connection = _connection(parts.username)
     if parts.scheme not in _S3:
-        return _open_by_airflow(path, parts.scheme, parts.username)
-    if settings.transport == "fsspec":
-        return _open_s3fs(path, connection)
-
-    from offload_backend.stores.s3 import S3BlobStore
-
-    return S3BlobStore(location_of(path), _client_factory(connection), settings)
+        return _open_by_airflow(path, settings, parts.scheme, parts.username)
+    return _open_s3(path, settings, connection)
 
 
 def _connection(conn_id: str) -> Any:
@@ -84,41 +78,38 @@ def _connection(conn_id: str) -> Any:
         ) from error
 
 
-def _client_factory(connection: Any) -> Callable[[Config], Any]:
-    """Makes S3 clients that sign as the connection's identity."""
+def _open_s3(path: str, settings: Settings, connection: Any) -> BlobStore:
     extra = dict(connection.extra_dejson)
-    session = _plain_session(connection, extra) if extra.keys() <= _PLAIN else _provider_session(connection)
-    s3_config = (extra.get("service_config") or {}).get("s3") or {}
-    endpoint = s3_config.get("endpoint_url") or extra.get("endpoint_url")
-
-    def make_client(config: Config) -> Any:
-        from botocore.config import Config
-
-        own = Config(**(extra.get("config_kwargs") or {}))
-        return session.client(
-            "s3", endpoint_url=endpoint, verify=extra.get("verify"), config=config.merge(own)
+    if extra.keys() <= _PLAIN:
+        options = _plain_options(connection, extra)
+        return open_without_connection(without_user(path), settings.replaced({"storage_options": options}))
+    if settings.transport == "fsspec":
+        raise ConfigError(
+            f"transport = fsspec cannot use all options of the connection {connection.conn_id!r}",
+            hint="set [offload_backend] transport = boto3",
         )
+    from offload_backend.stores.s3 import S3BlobStore
 
-    return make_client
-
-
-def _plain_session(connection: Any, extra: dict[str, Any]) -> Any:
-    import boto3
-
-    key, secret = connection.login, connection.password
-    if not (key and secret):
-        key, secret = extra.get("aws_access_key_id"), extra.get("aws_secret_access_key")
-    return boto3.session.Session(
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        aws_session_token=extra.get("aws_session_token"),
-        region_name=extra.get("region_name"),
-        profile_name=extra.get("profile_name"),
-    )
+    return S3BlobStore(location_of(path), _client_maker(connection), settings)
 
 
-def _provider_session(connection: Any) -> Any:
-    """A session for roles, SAML, web identity and whatever else the AWS provider knows; it renews itself."""
+def _plain_options(connection: Any, extra: dict[str, Any]) -> dict[str, Any]:
+    """The connection as storage options. Without keys in it, the ordinary AWS chain gives them."""
+    s3 = (extra.get("service_config") or {}).get("s3") or {}
+    options = {
+        "aws_access_key_id": connection.login or extra.get("aws_access_key_id"),
+        "aws_secret_access_key": connection.password or extra.get("aws_secret_access_key"),
+        "aws_session_token": extra.get("aws_session_token"),
+        "endpoint_url": s3.get("endpoint_url") or extra.get("endpoint_url"),
+        "profile_name": extra.get("profile_name"),
+        "region_name": extra.get("region_name"),
+        "verify": extra.get("verify"),
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _client_maker(connection: Any) -> Callable[[Config], Any]:
+    """Clients for roles, SAML, web identity and whatever else the AWS provider knows; they renew themselves."""
     try:
         from airflow.providers.amazon.aws.hooks.base_aws import SessionFactory
         from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
@@ -128,36 +119,17 @@ def _provider_session(connection: Any) -> Any:
             hint="pip install apache-airflow-providers-amazon where tasks run",
         ) from error
     wrapper = AwsConnectionWrapper(connection)
-    return SessionFactory(conn=wrapper, region_name=wrapper.region_name).create_session()
+    session = SessionFactory(conn=wrapper, region_name=wrapper.region_name).create_session()
+
+    def make_client(config: Config) -> Any:
+        endpoint = wrapper.get_service_endpoint_url("s3")
+        own = config.merge(wrapper.botocore_config) if wrapper.botocore_config else config
+        return session.client("s3", endpoint_url=endpoint, verify=wrapper.verify, config=own)
+
+    return make_client
 
 
-def _open_s3fs(path: str, connection: Any) -> BlobStore:
-    extra = dict(connection.extra_dejson)
-    if not extra.keys() <= _PLAIN:
-        raise ConfigError(
-            f"transport = fsspec cannot use the roles of the connection {connection.conn_id!r}",
-            hint="set [offload_backend] transport = boto3",
-        )
-    from s3fs import S3FileSystem
-
-    from offload_backend.stores.fsspec import FsspecBlobStore
-
-    credentials = _plain_session(connection, extra).get_credentials()
-    s3_config = (extra.get("service_config") or {}).get("s3") or {}
-    filesystem = S3FileSystem(
-        key=credentials.access_key if credentials else None,
-        secret=credentials.secret_key if credentials else None,
-        token=credentials.token if credentials else None,
-        endpoint_url=s3_config.get("endpoint_url") or extra.get("endpoint_url"),
-        client_kwargs={"region_name": extra["region_name"]} if extra.get("region_name") else None,
-        config_kwargs=extra.get("config_kwargs"),
-        skip_instance_cache=True,
-        use_listings_cache=False,
-    )
-    return FsspecBlobStore(location_of(path), filesystem)
-
-
-def _open_by_airflow(path: str, scheme: str, conn_id: str) -> BlobStore:
+def _open_by_airflow(path: str, settings: Settings, scheme: str, conn_id: str) -> BlobStore:
     """Other schemes: the filesystem that Airflow's provider for the scheme builds from the connection."""
     from airflow.sdk.io import get_fs
 
@@ -170,4 +142,4 @@ def _open_by_airflow(path: str, scheme: str, conn_id: str) -> BlobStore:
             f"no installed provider opens {scheme}:// with a connection",
             hint="install the provider of that object storage, or use a path without conn_id@",
         ) from error
-    return FsspecBlobStore(location_of(path), filesystem)
+    return FsspecBlobStore(location_of(path), filesystem, settings.part_size)

@@ -2,7 +2,7 @@
 
 orjson writes and reads the text. It is strict about keys, subclasses, integers beyond 64 bits and lone
 surrogates, but it writes tuples, enums and UUIDs as if they were JSON, and NaN as ``null``. So each
-piece is also checked by a breadth-first walk whose work per element is done in C.
+piece is surveyed first, level by level, with the work per element done in C.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
-from math import isfinite
+from itertools import chain
+from math import inf, isfinite
 from typing import Any
 
 import orjson
@@ -21,13 +21,13 @@ from offload_backend.codecs.refusal import MAX_DEPTH, explain_refusal
 __all__ = ["JsonCodec"]
 
 PIECE = 1024 * 1024
-"""Bytes of text a piece aims at."""
+"""Bytes of text a piece aims at; only one long text or a very deep value makes one of many times that."""
 
 _SPLIT_DEPTH = 8
-_LARGE = 8192
 _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _TYPES = frozenset({str, int, float, bool, type(None), list, dict})
-_HEAVY = frozenset({str, list, dict})
+_WEIGHTS = {str: 1, list: 8, dict: 32}
+"""Rough bytes of text for each character, element and entry."""
 
 
 class _NotJsonError(Exception):
@@ -54,45 +54,56 @@ class JsonCodec:
 
 
 def _pieces(value: Any, depth: int) -> Iterator[bytes]:
-    if depth < _SPLIT_DEPTH and _is_large(value):
-        if type(value) is list:
-            yield from _list_pieces(value, depth)
-            return
-        if type(value) is dict:
-            yield from _dict_pieces(value, depth)
-            return
-    yield _dumps(value, depth)
+    floats = _survey(value, depth, 4 * PIECE)
+    if floats is not None or depth >= _SPLIT_DEPTH or type(value) not in (list, dict):
+        yield _dumps(value, depth, floats)
+    elif type(value) is list:
+        yield from _list_pieces(value, depth)
+    else:
+        yield from _dict_pieces(value, depth)
 
 
 def _list_pieces(items: list[Any], depth: int) -> Iterator[bytes]:
     mark = b"["
     start, count = 0, 1
     while start < len(items):
-        if count == 1 and _is_large(items[start]):
+        batch = items[start : start + count]
+        floats = _survey(batch, depth, 4 * PIECE)
+        if floats is None and count > 1:
+            count = max(1, count // 4)
+            continue
+        if floats is None:
             yield mark
-            yield from _pieces(items[start], depth + 1)
-            start += 1
+            yield from _pieces(batch[0], depth + 1)
         else:
-            text = _dumps(items[start : start + count], depth)
+            text = _dumps(batch, depth, floats)
             yield mark + text[1:-1]
-            start += count
             count = _next_count(count, len(text))
+        start += len(batch)
         mark = b","
     yield b"]"
 
 
 def _dict_pieces(items: dict[Any, Any], depth: int) -> Iterator[bytes]:
     mark = b"{"
-    rest = iter(items.items())
-    count = 1
-    while batch := dict(islice(rest, count)):
-        if count == 1 and _is_large(item := next(iter(batch.values()))):
-            yield mark + _dumps(dict.fromkeys(batch), depth)[1 : -len(b"null}")]
-            yield from _pieces(item, depth + 1)
+    keys = list(items)
+    if set(map(type, keys)) != {str}:
+        raise _NotJsonError
+    start, count = 0, 1
+    while start < len(keys):
+        batch = {key: items[key] for key in keys[start : start + count]}
+        floats = _survey(batch, depth, 4 * PIECE)
+        if floats is None and count > 1:
+            count = max(1, count // 4)
+            continue
+        if floats is None:
+            yield mark + _dumps(dict.fromkeys(batch), depth, [])[1 : -len(b"null}")]
+            yield from _pieces(items[keys[start]], depth + 1)
         else:
-            text = _dumps(batch, depth)
+            text = _dumps(batch, depth, floats)
             yield mark + text[1:-1]
             count = _next_count(count, len(text))
+        start += len(batch)
         mark = b","
     yield b"}"
 
@@ -102,56 +113,45 @@ def _next_count(count: int, size: int) -> int:
     return max(1, min(4 * count, count * PIECE // size))
 
 
-def _is_large(value: Any) -> bool:
-    """Whether the value is worth splitting: more than some thousand elements or kilobytes of text."""
-    budget = _LARGE
-    stack = [value]
-    while stack and budget >= 0:
-        item = stack.pop()
-        if type(item) is str:
-            budget -= len(item) >> 5
-        elif type(item) is list:
-            budget -= len(item)
-            stack.extend(child for child in islice(item, _LARGE) if type(child) in _HEAVY)
-        elif type(item) is dict:
-            budget -= len(item)
-            stack.extend(child for child in islice(item.values(), _LARGE) if type(child) in _HEAVY)
-    return budget < 0
-
-
-def _dumps(value: Any, depth: int) -> bytes:
+def _dumps(value: Any, depth: int, floats: list[list[Any]] | None) -> bytes:
+    """The text of a value whose survey found ``floats``, or that is yet to be surveyed."""
     try:
         text = orjson.dumps(value, option=_STRICT)
     except orjson.JSONEncodeError:
         raise _NotJsonError from None
-    if not _is_exact(value, depth, non_finite=b"null" in text):
+    if floats is None:
+        # After orjson, which ends a cycle before it branches: this has no limit but the value's size.
+        floats = _survey(value, depth, inf) or []
+    # orjson wrote what is not finite as null.
+    if b"null" in text and not all(map(_all_finite, floats)):
         raise _NotJsonError
     return text
 
 
-def _is_exact(value: Any, depth: int, *, non_finite: bool) -> bool:
-    """Whether every element has a type that JSON holds, one level of nesting after the other.
+def _survey(value: Any, depth: int, limit: float) -> list[list[Any]] | None:
+    """The levels of nesting that hold floats, or ``None`` for a value heavier than ``limit``.
 
-    ``non_finite`` tells whether there may be NaN or infinity, that is, whether orjson wrote a null.
+    Raises :class:`_NotJsonError` for an element of a type that JSON does not hold.
     """
+    floats: list[list[Any]] = []
     level: list[Any] = [value]
     while level:
         kinds = set(map(type, level))
         depth += 1
         if not kinds <= _TYPES or depth > MAX_DEPTH:
-            return False
-        if non_finite and float in kinds and not _all_finite(level):
-            return False
-        lists = dicts = level
-        if len(kinds) > 1:
-            lists = [item for item in level if type(item) is list] if list in kinds else []
-            dicts = [item for item in level if type(item) is dict] if dict in kinds else []
-        level = []
-        if list in kinds:
-            level.extend(chain.from_iterable(lists))
-        if dict in kinds:
-            level.extend(chain.from_iterable(map(dict.values, dicts)))
-    return True
+            raise _NotJsonError
+        if float in kinds:
+            floats.append(level)
+        heavy = {
+            kind: level if len(kinds) == 1 else [item for item in level if type(item) is kind]
+            for kind in kinds & _WEIGHTS.keys()
+        }
+        limit -= sum(_WEIGHTS[kind] * sum(map(len, items)) for kind, items in heavy.items())
+        if limit < 0:
+            return None
+        level = list(chain.from_iterable(heavy.get(list, ())))
+        level.extend(chain.from_iterable(map(dict.values, heavy.get(dict, ()))))
+    return floats
 
 
 def _all_finite(elements: list[Any]) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite
+from enum import Enum
+from math import isfinite, isnan
 from typing import Any
 
 from offload_backend.errors import UnsupportedValueError
@@ -59,7 +60,7 @@ def _problem(element: Any, depth: int) -> tuple[str, str] | None:
     if kind is int and not -(2**63) <= element < 2**64:
         return "an int beyond 64 bits", "store text, str(value)"
     if kind is float and not isfinite(element):
-        name = "NaN" if element != element else "Infinity"  # noqa: PLR0124 - only NaN differs from itself
+        name = "NaN" if isnan(element) else "Infinity" if element > 0 else "-Infinity"
         return f"{name} is not JSON", "store None, or text, in its place"
     if kind is dict:
         return next(filter(None, map(_key_problem, element)), None)
@@ -85,13 +86,19 @@ def _key_problem(key: Any) -> tuple[str, str] | None:
 def _type_problem(kind: type) -> tuple[str, str]:
     base = next((c for c in (bool, int, float, str, list, dict) if issubclass(kind, c)), None)
     if base is not None:
+        message = f"a {kind.__name__}, a subclass of {base.__name__}, would come back as {base.__name__}"
         hint = f"store the plain {base.__name__}, {base.__name__}(value)"
-        return f"a {kind.__name__}, a subclass of {base.__name__}, would come back as {base.__name__}", hint
-    hint = _HINTS.get(kind.__name__, "store it as a dict, list, str, int, float or bool")
-    return f"{kind.__name__} is not JSON", hint
+    else:
+        message = f"{kind.__name__} is not JSON"
+        hint = _HINTS.get(kind.__name__, "store it as a dict, list, str, int, float or bool")
+    return message, "store its value, value.value" if issubclass(kind, Enum) else hint
 
 
 def _show(path: _Path) -> str:
-    keys = (f"[{step!r}]" if type(step) is not str else f'["{step[:40]}"]' for step in path)
-    text = "value" + "".join(keys)
-    return text if len(text) <= 200 else f"{text[:120]}…{text[-60:]}"
+    return "value" + "".join(f"[{step if type(step) is int else _quoted(step)}]" for step in path)
+
+
+def _quoted(text: str) -> str:
+    """The text as a Python literal in double quotes."""
+    body = repr(text)[1:-1].replace('"', '\\"')
+    return f'"{body}"'

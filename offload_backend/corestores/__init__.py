@@ -1,0 +1,1 @@
+"""Core stores: adapters for the places where rows live."""

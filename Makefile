@@ -1,0 +1,85 @@
+# Needs Python 3.10 or newer, make and the network; everything else goes into .venv.
+#   make PYTHON=python3.13 test      another interpreter (the environments are made anew)
+#   make test ARGS='-k resume -x'    arguments for pytest
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+VENV34 := .venv-airflow34
+PY := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+.PHONY: help demo test lint format lock clean
+
+# Airflow compiles for seconds in every process that may not keep what it compiled;
+# and another environment's paths and pip options have no business in ours.
+unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV CONDA_PREFIX UV_PYTHON UV_SYSTEM_PYTHON
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export UV_PYTHON_DOWNLOADS := never
+ifeq ($(shell test -n "$$HOME" && mkdir -p "$$HOME" 2>/dev/null && test -w "$$HOME" && echo usable),)
+export UV_CACHE_DIR := $(CURDIR)/.venv-cache
+endif
+
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+MADE := $(VENV)/.made-with-$(VERSION)
+MADE34 := $(VENV34)/.made-with-$(VERSION)
+# Airflow 3.4 needs Python 3.11; without it the tests that need it are skipped and say so.
+TESTED34 := $(if $(filter 3.10,$(VERSION)),,$(VENV34)/.test)
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.demo ## a real Airflow task stores 100 MB checkpoints, is killed, and resumes
+	@$(PY) -m demo
+
+test: $(VENV)/.test $(TESTED34) ## ruff, mypy and every test, under Airflow 3.3 and 3.4
+	@OFFLOAD_AIRFLOW34_PYTHON=$(if $(TESTED34),$(CURDIR)/$(VENV34)/bin/python) $(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/.test ## ruff and mypy alone
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.test ## let ruff repair what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean: ## remove the environments, the demo's traces and every cache
+	rm -rf $(VENV) $(VENV34) .venv-cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+LOCK = $(UV) pip compile pyproject.toml --all-extras --universal --no-header --no-emit-index-url --no-annotate --quiet --upgrade
+lock: $(MADE) ## choose new versions for requirements/
+	$(LOCK) --group test --python-version 3.10 --fork-strategy requires-python --output-file requirements/test.txt
+	$(LOCK) --group demo --python-version 3.10 --fork-strategy requires-python --constraint requirements/test.txt --output-file requirements/demo.txt
+	$(LOCK) --group airflow34 --python-version 3.11 --output-file requirements/airflow34.txt
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml $(MADE)
+$(VENV)/.test: requirements/test.txt pyproject.toml $(MADE)
+$(VENV)/.demo $(VENV)/.test:
+	@echo "installing $< into $(VENV)"
+	@$(UV) pip install --python $(PY) --requirement $<
+	@$(UV) pip install --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV34)/.test: requirements/airflow34.txt pyproject.toml $(MADE) $(MADE34)
+	@echo "installing $< into $(VENV34)"
+	@$(UV) pip install --python $(VENV34)/bin/python --requirement $<
+	@$(UV) pip install --python $(VENV34)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$(PYTHON) is not Python 3.10 or newer: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@echo "making $(VENV) with $(PYTHON) $(VERSION)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { echo "on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(PY) -m pip install --quiet uv==$(UV_VERSION)
+	@touch $@
+
+$(MADE34): $(MADE)
+	@rm -rf $(VENV34)
+	@$(UV) venv --quiet --python $(PY) $(VENV34)
+	@touch $@

@@ -1,0 +1,1 @@
+"""A real Airflow, a real checkpoint, a real crash: ``make demo``. Nothing here is installed with the package."""

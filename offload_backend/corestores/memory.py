@@ -1,0 +1,63 @@
+"""Core store in the memory of one process: for tests, trials and ``connect(core_store="memory://")``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+from offload_backend.address import AssetAddress, StateAddress
+from offload_backend.corestore import Row
+
+__all__ = ["MemoryCoreStore"]
+
+
+class MemoryCoreStore:
+    """Rows that live as long as the instance. Threads may share it; a fork gets a copy of its own."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[StateAddress, str], Row] = {}
+        self._turn = threading.Lock()
+
+    def get(self, address: StateAddress, key: str) -> Row | None:
+        """The row, or ``None``."""
+        return self._rows.get((address, key))
+
+    def rows(self, address: StateAddress | None = None) -> Iterator[Row]:
+        """Every row of ``address``, or every row, as they were when the first one was asked for."""
+        with self._turn:
+            rows = list(self._rows.values())
+        return (row for row in rows if address in (None, row.address))
+
+    def set(self, address: StateAddress, key: str, text: str, *, expires_at: datetime | None) -> str | None:
+        """Insert or replace the row; the text it replaced, or ``None``."""
+        row = Row(address, key, text, datetime.now(timezone.utc), expires_at)
+        with self._turn:
+            replaced = self._rows.get((address, key))
+            self._rows[address, key] = row
+        return replaced.text if replaced else None
+
+    def delete(self, address: StateAddress, key: str) -> str | None:
+        """Remove the row; its text, or ``None``."""
+        with self._turn:
+            removed = self._rows.pop((address, key), None)
+        return removed.text if removed else None
+
+    def clear(self, address: StateAddress, *, all_map_indices: bool = False) -> list[str]:
+        """Remove the rows of ``address``, or of its whole task; their texts."""
+        owner = _owner if all_map_indices else _itself
+        with self._turn:
+            doomed = [place for place in self._rows if owner(place[0]) == owner(address)]
+            return [self._rows.pop(place).text for place in doomed]
+
+    def close(self) -> None:
+        """Forget every row."""
+        self._rows.clear()
+
+
+def _itself(address: StateAddress) -> object:
+    return address
+
+
+def _owner(address: StateAddress) -> object:
+    return address if isinstance(address, AssetAddress) else (address.dag_id, address.run_id, address.task_id)

@@ -1,0 +1,241 @@
+"""Blobs in any filesystem that fsspec knows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from offload_backend.blobstore import BlobInfo, DeleteReport
+from offload_backend.errors import BlobNotFoundError, OffloadError, StoreError
+from offload_backend.location import checked_name, checked_prefix
+from offload_backend.stores.fsspec_errors import fsspec_errors, is_past_end
+from offload_backend.stores.parts import parts_of
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["FsspecBlobStore"]
+
+PART_SIZE = 8 * 1024 * 1024
+_log = logging.getLogger(__name__)
+
+# Here nothing has to be made before a blob (and s3fs would make a bucket), and a blob appears whole
+# when its writer is closed.
+_OBJECT_STORES = frozenset(
+    {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "ocilake", "oss", "obs", "cos", "tos", "memory"}
+)
+_TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "timeModified", "created")
+
+
+class FsspecBlobStore:
+    """A blob store over an fsspec filesystem, which should be a fresh one without listing cache.
+
+    On object stores a blob appears whole or not at all. On other filesystems (SFTP, SMB, HDFS …) it is
+    written in place: an error removes it, but a killed process leaves a part under a name to which no
+    row refers. Blobs of more than ``part_size`` bytes are written one part after the other.
+    """
+
+    def __init__(self, location: str, filesystem: AbstractFileSystem, part_size: int = PART_SIZE) -> None:
+        self._location = location
+        self._filesystem = filesystem
+        root = filesystem._strip_protocol(location)  # noqa: SLF001 - the hook by which drivers name their root
+        self._root = str(root).rstrip("/")
+        names = filesystem.protocol
+        protocols = {names} if isinstance(names, str) else set(names)
+        self._keeps_objects = bool(protocols & _OBJECT_STORES)
+        # fsspec's memory files are visible as soon as they are opened: there, one call has to do.
+        self._part_size = 1 << 62 if "memory" in protocols else part_size
+        self._block = part_size
+
+    @property
+    def location(self) -> str:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        return self._location
+
+    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        path = self._path(name)
+        parts = parts_of(chunks, self._part_size)
+        first = next(parts, bytearray())
+        second = next(parts, None)
+        if not self._keeps_objects:
+            with self._translated("put", name):
+                self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+        try:
+            if second is None:
+                with self._translated("put", name):
+                    self._filesystem.pipe_file(path, bytes(first))
+            else:
+                self._write(name, path, chain((first, second), parts))
+        except BaseException:
+            self._remove_partial(path)
+            raise
+
+    def get(self, name: str) -> Iterator[bytes]:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        offset = 0
+        while chunk := self._read(name, offset, self._block):
+            yield chunk
+            offset += len(chunk)
+            if len(chunk) < self._block:
+                return
+
+    def get_range(self, name: str, start: int, length: int) -> bytes:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        if start < 0 or length < 0:
+            raise ValueError("start and length are not negative")
+        # An empty range cannot be asked for everywhere; one byte also tells whether there is a blob.
+        return self._read(name, start, max(length, 1))[:length]
+
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        folder = "/".join(filter(None, (self._root, checked_prefix(prefix).rpartition("/")[0])))
+        start = self._root.lstrip("/")
+        with self._translated("list", prefix):
+            self._filesystem.invalidate_cache()
+            found = self._files_below(folder)
+        for entry in found:
+            path = str(entry["name"]).lstrip("/")
+            if path == start:
+                continue
+            if not path.startswith(f"{start}/"):
+                raise StoreError("the driver lists another place", reason="failed", location=self._location)
+            name = path[len(start) + 1 :]
+            if name.startswith(prefix):
+                yield BlobInfo(name, int(entry["size"]), self._modified(entry))
+
+    def delete(self, names: Sequence[str]) -> DeleteReport:
+        """See :class:`~offload_backend.blobstore.BlobStore`.
+
+        One by one: the bulk calls of drivers, s3fs's among them, do not say what they failed to delete.
+        """
+        wanted = tuple(dict.fromkeys(map(checked_name, names)))
+        reasons = {name: self._delete_one(name) for name in wanted}
+        failed = {name: reason for name, reason in reasons.items() if reason}
+        return DeleteReport(tuple(name for name in wanted if name not in failed), failed)
+
+    def _write(self, name: str, path: str, parts: Iterator[bytearray]) -> None:
+        """Write part by part. Closing publishes, so a writer is only closed when all is written."""
+        with self._translated("put", name):
+            writer = self._filesystem.open(path, "wb", block_size=self._part_size)
+        try:
+            for part in parts:
+                with self._translated("put", name):
+                    writer.write(bytes(part))
+            with self._translated("put", name):
+                writer.close()
+        except BaseException:
+            self._discard(writer)
+            raise
+
+    def _discard(self, writer: Any) -> None:
+        """Give up a writer for good: no later ``close``, garbage collection included, may publish it."""
+        from fsspec.spec import AbstractBufferedFile
+
+        try:
+            with self._translated("put", writer.path if hasattr(writer, "path") else ""):
+                if isinstance(writer, AbstractBufferedFile):
+                    writer.closed = True
+                    writer.discard()
+                else:
+                    writer.close()
+        except OffloadError as error:
+            _log.warning("an unfinished upload stays behind: %s", error)
+
+    def _remove_partial(self, path: str) -> None:
+        if self._keeps_objects:
+            return
+        try:
+            with self._translated("delete", path):
+                self._filesystem.rm_file(path)
+        except BlobNotFoundError:
+            return
+        except OffloadError as error:
+            _log.warning("a part of a blob stays behind: %s", error)
+
+    def _read(self, name: str, start: int, length: int) -> bytes:
+        path = self._path(name)
+        try:
+            with self._translated("get", name):
+                return bytes(self._filesystem.cat_file(path, start=start, end=start + length))
+        except StoreError as error:
+            if is_past_end(error):
+                return b""
+            raise
+
+    def _delete_one(self, name: str) -> str:
+        """Delete one blob. Why it is still there, or nothing."""
+        try:
+            with self._translated("delete", name):
+                self._filesystem.rm_file(self._path(name))
+        except BlobNotFoundError:
+            return ""
+        except OffloadError as error:
+            return error.message
+        return ""
+
+    def _files_below(self, folder: str) -> Iterable[dict[str, Any]]:
+        """Every file below a folder, or an error. fsspec's own ``find`` leaves out folders it cannot read."""
+        if _lists_by_itself(self._filesystem):
+            found: dict[str, dict[str, Any]] = self._filesystem.find(folder, detail=True)
+            return found.values()
+        files: dict[str, dict[str, Any]] = {}
+        pending = [folder]
+        while pending:
+            path = pending.pop()
+            for entry in _entries(self._filesystem, path):
+                if entry["type"] != "directory":
+                    files[entry["name"]] = entry
+                elif entry["name"].strip("/") != path.strip("/"):
+                    pending.append(entry["name"])
+        return files.values()
+
+    def _modified(self, entry: dict[str, Any]) -> datetime:
+        for name in _TIMES:
+            moment = _as_moment(entry.get(name))
+            if moment is not None:
+                return moment
+        with self._translated("list", ""):
+            moment = _as_moment(self._filesystem.modified(entry["name"]))
+        if moment is None:
+            raise StoreError("the driver tells no times", reason="failed", location=self._location)
+        return moment
+
+    def _translated(self, doing: str, name: str) -> Any:
+        return fsspec_errors(doing, f"{self._location}/{name}" if name else self._location)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{checked_name(name)}"
+
+
+def _lists_by_itself(filesystem: AbstractFileSystem) -> bool:
+    """Whether the driver has a listing of its own, one flat request that fails as a whole."""
+    from fsspec.asyn import AsyncFileSystem
+    from fsspec.spec import AbstractFileSystem
+
+    kind = type(filesystem)
+    asynchronous = getattr(kind, "_find", None)
+    return kind.find is not AbstractFileSystem.find or (
+        asynchronous is not None and asynchronous is not AsyncFileSystem._find  # noqa: SLF001 - which is overridden
+    )
+
+
+def _entries(filesystem: AbstractFileSystem, folder: str) -> Iterable[dict[str, Any]]:
+    try:
+        entries: list[dict[str, Any]] = filesystem.ls(folder, detail=True)
+    except FileNotFoundError:
+        return []
+    return entries
+
+
+def _as_moment(value: object) -> datetime | None:
+    if isinstance(value, str) and value:
+        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    if isinstance(value, (int, float)):
+        value = datetime.fromtimestamp(value, tz=timezone.utc)
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=timezone.utc)

@@ -1,0 +1,118 @@
+"""What an exception out of an fsspec driver means for the caller: each driver has a tree of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from offload_backend.errors import BlobNotFoundError, OffloadError, StoreError
+from offload_backend.stores.os_errors import os_store_error
+from offload_backend.stores.s3_errors import code_and_status, s3_error
+
+__all__ = ["fsspec_errors", "is_past_end"]
+
+_S3_OPERATIONS = {
+    "put": "PutObject",
+    "get": "GetObject",
+    "list": "ListObjectsV2",
+    "delete": "DeleteObject",
+}
+
+
+@contextmanager
+def fsspec_errors(doing: str, location: str) -> Iterator[None]:
+    """Our errors for a driver's; ``doing`` is one of put, get, list and delete."""
+    try:
+        yield
+    except OffloadError:
+        raise
+    except Exception as error:  # drivers have no base class in common; nothing is swallowed
+        raise _translated(error, doing, location) from error
+
+
+def is_past_end(error: BaseException) -> bool:
+    """Whether the error says that a range begins at or behind the end of an existing blob."""
+    return any(_status(link) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE for link in _chain(error))
+
+
+def _translated(error: Exception, doing: str, location: str) -> OffloadError:
+    for link in _chain(error):
+        if any(code_and_status(link)) or type(link).__module__.partition(".")[0] == "botocore":
+            return s3_error(link, _S3_OPERATIONS[doing], location)
+    for link in _chain(error):
+        found = _by_type(link, doing, location) or _by_status(link, doing, location)
+        if found is not None:
+            return found
+    if isinstance(error, OSError):
+        return os_store_error(error, doing, location)
+    return StoreError(f"{doing} failed: {type(error).__name__}", reason="failed", location=location)
+
+
+def _by_type(error: BaseException, doing: str, location: str) -> OffloadError | None:
+    kind = type(error)
+    if isinstance(error, FileNotFoundError):
+        return _missing(doing, location)
+    if isinstance(error, (IsADirectoryError, NotADirectoryError)) and doing != "put":
+        return _missing(doing, location)
+    # fsspec's timeout and asyncio's before Python 3.11 are not the built-in one.
+    if isinstance(error, (TimeoutError, ConnectionError)) or kind.__name__ in ("FSTimeoutError", "TimeoutError"):
+        return _unreachable(kind.__name__, doing, location)
+    if kind.__module__.partition(".")[0] in ("aiohttp", "requests", "urllib3") and _status(error) == 0:
+        return _unreachable(kind.__name__, doing, location)
+    return _denied(kind.__name__, doing, location) if isinstance(error, PermissionError) else None
+
+
+def _by_status(error: BaseException, doing: str, location: str) -> OffloadError | None:
+    status = _status(error)
+    what = f"{type(error).__name__} {status}"
+    if status == HTTPStatus.NOT_FOUND:
+        return _missing(doing, location)
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return _denied(what, doing, location)
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        return StoreError(f"{doing} failed: {what}", reason="throttled", retryable=True, location=location)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
+        return _unreachable(what, doing, location)
+    return None
+
+
+def _missing(doing: str, location: str) -> OffloadError:
+    if doing != "put":
+        return BlobNotFoundError("there is no such blob", location=location)
+    return StoreError(
+        "put failed: the bucket or folder does not exist",
+        reason="bucket-missing",
+        location=location,
+        hint="create the bucket or correct [offload_backend] path",
+    )
+
+
+def _denied(what: str, doing: str, location: str) -> StoreError:
+    hint = f"grant the right to {doing} to the credentials of [offload_backend] path"
+    return StoreError(f"{doing} failed: {what}", reason="denied", location=location, hint=hint)
+
+
+def _unreachable(what: str, doing: str, location: str) -> StoreError:
+    hint = "check the endpoint and the network between worker and store"
+    return StoreError(f"{doing} failed: {what}", reason="unreachable", retryable=True, location=location, hint=hint)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+def _status(error: BaseException) -> int:
+    """The HTTP status that an error carries, under whichever name its driver keeps it; 0 if none."""
+    from_s3 = code_and_status(error)[1]
+    if from_s3:
+        return from_s3
+    for name in ("status_code", "status", "code"):
+        value: Any = getattr(error, name, None)
+        if isinstance(value, int) or (isinstance(value, str) and value.isdigit()):
+            return int(value)
+    return 0

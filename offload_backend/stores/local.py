@@ -1,0 +1,147 @@
+"""Blobs as files below one directory: atomic, durable, and never through a symbolic link."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
+
+from offload_backend.blobstore import BlobInfo, DeleteReport
+from offload_backend.errors import BlobNotFoundError, ForeignRefError, OffloadError
+from offload_backend.location import checked_name, checked_prefix, parse_location
+from offload_backend.stores.folders import TEMPORARY, create_file, open_file, publish, remove_file, scan
+from offload_backend.stores.os_errors import os_store_error
+
+__all__ = ["LocalBlobStore"]
+
+CHUNK = 1024 * 1024
+
+
+class LocalBlobStore:
+    """A blob store in a directory, which is made with the first blob.
+
+    A blob gets its name by one rename, after its bytes are on the disk. A process that is killed while
+    it writes leaves a file ``.part#…`` behind, which is never listed. The directory itself may be a
+    symbolic link, resolved once; below it none is followed.
+    """
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._root = os.path.realpath(f"/{parse_location(location).path}")
+
+    @property
+    def location(self) -> str:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        return self._location
+
+    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        *folders, leaf = checked_name(name).split("/")
+        temporary = f"{TEMPORARY}{uuid.uuid4().hex}"
+        with ExitStack() as stack:
+            with self._translated("put", name):
+                folder, file = create_file(stack, self._root, folders, temporary)
+            try:
+                self._write(file, chunks, name)
+                with self._translated("put", name):
+                    publish(folder, temporary, leaf)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=folder)
+                raise
+
+    def get(self, name: str) -> Iterator[bytes]:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        with ExitStack() as stack:
+            file = self._open(stack, name)
+            while chunk := self._read(file, CHUNK, name):
+                yield chunk
+
+    def get_range(self, name: str, start: int, length: int) -> bytes:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        if start < 0 or length < 0:
+            raise ValueError("start and length are not negative")
+        data = bytearray()
+        with ExitStack() as stack:
+            file = self._open(stack, name)
+            with self._translated("get", name):
+                os.lseek(file, start, os.SEEK_SET)
+            while chunk := self._read(file, min(CHUNK, length - len(data)), name):
+                data += chunk
+        return bytes(data)
+
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        pending = [checked_prefix(prefix).rpartition("/")[0]]
+        while pending:
+            path = pending.pop()
+            start = f"{path}/" if path else ""
+            files, subfolders = self._scan(path)
+            pending += [folder for name in subfolders if _may_hold(folder := f"{start}{name}", prefix)]
+            for name, status in files.items():
+                if f"{start}{name}".startswith(prefix):
+                    modified = datetime.fromtimestamp(status.st_mtime, tz=timezone.utc)
+                    yield BlobInfo(f"{start}{name}", status.st_size, modified)
+
+    def delete(self, names: Sequence[str]) -> DeleteReport:
+        """See :class:`~offload_backend.blobstore.BlobStore`. Folders that become empty go as well."""
+        deleted: dict[str, None] = {}
+        failed: dict[str, str] = {}
+        for name in dict.fromkeys(map(checked_name, names)):
+            *folders, leaf = name.split("/")
+            try:
+                with contextlib.suppress(BlobNotFoundError), self._translated("delete", name):
+                    remove_file(self._root, folders, leaf)
+                deleted[name] = None
+            except OffloadError as error:
+                failed[name] = error.message
+        return DeleteReport(tuple(deleted), failed)
+
+    def _write(self, file: int, chunks: Iterable[bytes], name: str) -> None:
+        for chunk in chunks:
+            view = memoryview(chunk)
+            with self._translated("put", name):
+                while view:
+                    view = view[os.write(file, view) :]
+        with self._translated("put", name):
+            os.fsync(file)
+
+    def _open(self, stack: ExitStack, name: str) -> int:
+        *folders, leaf = checked_name(name).split("/")
+        with self._translated("get", name):
+            return open_file(stack, self._root, folders, leaf)
+
+    def _read(self, file: int, length: int, name: str) -> bytes:
+        with self._translated("get", name):
+            return os.read(file, length)
+
+    def _scan(self, path: str) -> tuple[dict[str, os.stat_result], Sequence[str]]:
+        with contextlib.suppress(BlobNotFoundError), self._translated("list", path):
+            return scan(self._root, path.split("/") if path else [])
+        return {}, []
+
+    @contextmanager
+    def _translated(self, doing: str, name: str) -> Iterator[None]:
+        """Our errors for the system's, around nothing but system calls: a caller's own pass unchanged."""
+        try:
+            yield
+        except OSError as error:
+            place = f"{self._location}/{name}"
+            if error.errno == errno.ELOOP:
+                raise ForeignRefError(
+                    "a symbolic link stands in the way",
+                    location=place,
+                    hint="let [offload_backend] path name the directory that the link leads to",
+                ) from error
+            if doing != "put" and error.errno in (errno.ENOENT, errno.ENOTDIR):
+                raise BlobNotFoundError("there is no such blob", location=place) from error
+            raise os_store_error(error, doing, place) from error
+
+
+def _may_hold(folder: str, prefix: str) -> bool:
+    """Whether a name that starts with the prefix can lie in the folder."""
+    return f"{folder}/".startswith(prefix) or prefix.startswith(f"{folder}/")

@@ -1,0 +1,73 @@
+"""Blobs in this process's memory, for tests and trials."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+
+from offload_backend.blobstore import BlobInfo, DeleteReport
+from offload_backend.errors import BlobNotFoundError, StoreError
+from offload_backend.location import checked_name, checked_prefix
+
+__all__ = ["MemoryBlobStore"]
+
+CHUNK = 1024 * 1024
+
+
+class MemoryBlobStore:
+    """A blob store that ends with its process; safe to use from any thread."""
+
+    def __init__(self, location: str = "memory://blobs") -> None:
+        self._location = location
+        self._blobs: dict[str, tuple[bytes, datetime]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def location(self) -> str:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        return self._location
+
+    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        checked_name(name)
+        data = b"".join(chunks)
+        with self._lock:
+            if name in self._blobs:
+                raise StoreError("the name is taken", reason="failed", location=f"{self._location}/{name}")
+            self._blobs[name] = (data, datetime.now(tz=timezone.utc))
+
+    def get(self, name: str) -> Iterator[bytes]:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        data = self._data(name)
+        for start in range(0, len(data), CHUNK):
+            yield data[start : start + CHUNK]
+
+    def get_range(self, name: str, start: int, length: int) -> bytes:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        if start < 0 or length < 0:
+            raise ValueError("start and length are not negative")
+        return self._data(name)[start : start + length]
+
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        checked_prefix(prefix)
+        with self._lock:
+            found = [(name, *blob) for name, blob in self._blobs.items() if name.startswith(prefix)]
+        for name, data, modified in found:
+            yield BlobInfo(name, len(data), modified)
+
+    def delete(self, names: Sequence[str]) -> DeleteReport:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        wanted = tuple(dict.fromkeys(map(checked_name, names)))
+        with self._lock:
+            for name in wanted:
+                self._blobs.pop(name, None)
+        return DeleteReport(deleted=wanted)
+
+    def _data(self, name: str) -> bytes:
+        checked_name(name)
+        with self._lock:
+            if name not in self._blobs:
+                raise BlobNotFoundError("there is no such blob", location=f"{self._location}/{name}")
+            return self._blobs[name][0]

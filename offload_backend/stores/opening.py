@@ -1,0 +1,110 @@
+"""The store of a configured path, for use without Airflow's connections."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from offload_backend.blobstore import BlobStore
+from offload_backend.errors import ConfigError
+from offload_backend.location import EXAMPLE, StorageUrl, parse_location
+from offload_backend.settings import Settings
+from offload_backend.stores.memory import MemoryBlobStore
+
+__all__ = ["open_s3", "open_store"]
+
+_memory_stores: dict[str, MemoryBlobStore] = {}
+_memory_lock = threading.Lock()
+
+
+def open_store(path: str, settings: Settings) -> BlobStore:
+    """The store of a path, with credentials from ``storage_options`` or the environment.
+
+    Nothing is asked of the store yet. ``memory://name`` is one store per name in this process. Raises
+    :class:`ConfigError` for a path that is empty, incomplete or of an unknown kind.
+    """
+    if not path:
+        raise ConfigError(
+            "no location for blobs is configured",
+            hint=f"set [offload_backend] path, {EXAMPLE}; without Airflow, connect(path=…)",
+        )
+    url = parse_location(path)
+    if url.user:
+        raise ConfigError(
+            f"{url!s} is configured with a connection id, and connections exist only inside Airflow",
+            location=str(url),
+            hint="leave out what stands before '@' in the path and set storage_options, or use the "
+            "environment for credentials",
+        )
+    if url.scheme == "file":
+        from offload_backend.stores.local import LocalBlobStore
+
+        return LocalBlobStore(str(url))
+    if url.scheme == "memory":
+        with _memory_lock:
+            return _memory_stores.setdefault(str(url), MemoryBlobStore(str(url)))
+    if url.scheme == "s3" and settings.transport == "boto3":
+        return open_s3(path, settings)
+    return _open_fsspec(url, settings)
+
+
+def open_s3(path: str, settings: Settings) -> BlobStore:
+    """The boto3 store of an ``s3://`` path."""
+    from offload_backend.stores.s3 import S3BlobStore
+    from offload_backend.stores.s3_client import client_maker
+
+    return S3BlobStore(str(parse_location(path)), client_maker(settings.options), settings)
+
+
+def _open_fsspec(url: StorageUrl, settings: Settings) -> BlobStore:
+    import fsspec
+
+    from offload_backend.stores.fsspec import FsspecBlobStore
+
+    try:
+        kind = fsspec.get_filesystem_class(url.scheme)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"{url.scheme}:// cannot be opened: {error}",
+            location=str(url),
+            hint="install the package for that storage where values are read and written, or correct "
+            "[offload_backend] path",
+        ) from error
+    options = _s3fs_options(settings) if url.scheme == "s3" else settings.options
+    options = {"skip_instance_cache": True, "use_listings_cache": False, **options}
+    try:
+        filesystem = kind(**options)
+    except (TypeError, ValueError) as error:
+        # The driver's own text might repeat an option's value.
+        raise ConfigError(
+            f"the driver of {url.scheme}:// refused its options: {type(error).__name__}",
+            location=str(url),
+            hint="correct [offload_backend] storage_options; they are the driver's own",
+        ) from None
+    if url.scheme == "s3":
+        # botocore, inside, already makes max_attempts tries.
+        filesystem.retries = 1
+    return FsspecBlobStore(str(url), filesystem, settings.part_size)
+
+
+def _s3fs_options(settings: Settings) -> dict[str, Any]:
+    """The options under the names that s3fs gives them, with our limits on time and tries."""
+    options = settings.options
+    for ours, theirs in (
+        ("aws_access_key_id", "key"),
+        ("aws_secret_access_key", "secret"),
+        ("aws_session_token", "token"),
+        ("profile_name", "profile"),
+    ):
+        if ours in options:
+            options.setdefault(theirs, options.pop(ours))
+    for name in ("region_name", "verify"):
+        if name in options:
+            options["client_kwargs"] = {name: options.pop(name), **(options.get("client_kwargs") or {})}
+    limits = {
+        "retries": {"mode": "standard", "total_max_attempts": settings.max_attempts},
+        "connect_timeout": settings.connect_timeout,
+        "read_timeout": settings.read_timeout,
+    }
+    options["config_kwargs"] = {**limits, **(options.get("config_kwargs") or {})}
+    return options

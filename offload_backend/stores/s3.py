@@ -1,0 +1,180 @@
+"""Blobs in S3, or in what speaks its language, through boto3."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from http import HTTPStatus
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from offload_backend.blobstore import BlobInfo, DeleteReport
+from offload_backend.errors import ConfigError, OffloadError, StoreError
+from offload_backend.location import checked_name, checked_prefix, parse_location
+from offload_backend.settings import Settings
+from offload_backend.stores.parts import parts_of
+from offload_backend.stores.s3_client import client_config
+from offload_backend.stores.s3_errors import code_and_status, s3_errors
+from offload_backend.stores.s3_multipart import MultipartUpload
+from offload_backend.stores.s3_read import read_object
+
+if TYPE_CHECKING:
+    from botocore.config import Config
+
+__all__ = ["S3BlobStore"]
+
+_BATCH = 1000
+_NO_BATCHES = frozenset({"NotImplemented", "MethodNotAllowed", "MissingContentMD5", "501", "405"})
+
+
+class S3BlobStore:
+    """A blob store in a bucket. It asks only for the rights that a method needs.
+
+    ``put`` needs s3:PutObject and s3:AbortMultipartUpload, ``get`` s3:GetObject, ``delete``
+    s3:DeleteObject, ``list`` s3:ListBucket. A blob that fits into one part is one request, as is a
+    ``get``. ``make_client`` gets the botocore ``Config`` to build a client with; it is called once, at
+    the first use. When the answer to the last request of a ``put`` is lost for good, ``put`` raises and
+    yet the blob may be there.
+    """
+
+    def __init__(self, location: str, make_client: Callable[[Config], Any], settings: Settings) -> None:
+        url = parse_location(location)
+        self._location = location
+        self._bucket = url.authority
+        self._root = f"{url.path}/" if url.path else ""
+        self._make_client = make_client
+        self._settings = settings
+        self._client: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def location(self) -> str:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        return self._location
+
+    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        key, place = self._key(name), self._place(name)
+        parts = parts_of(chunks, self._settings.part_size)
+        first = next(parts, bytearray())
+        second = next(parts, None)
+        client = self._connected()
+        if second is None:
+            with s3_errors("PutObject", place):
+                client.put_object(Bucket=self._bucket, Key=key, Body=first)
+            return
+        every_part = chain((first, second), parts)
+        del first, second  # or this frame would hold two parts in memory until the last one is sent
+        concurrency = self._settings.concurrency
+        MultipartUpload(client, self._bucket, key, location=place, concurrency=concurrency).run(every_part)
+
+    def get(self, name: str) -> Iterator[bytes]:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        attempts = self._settings.max_attempts
+        yield from read_object(self._reader(name), self._place(name), attempts=attempts)
+
+    def get_range(self, name: str, start: int, length: int) -> bytes:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        if start < 0 or length < 0:
+            raise ValueError("start and length are not negative")
+        # HTTP has no empty range: one byte is asked for, so that a missing blob is noticed all the same.
+        chunks = read_object(
+            self._reader(name),
+            self._place(name),
+            attempts=self._settings.max_attempts,
+            start=start,
+            end=start + max(length, 1),
+        )
+        try:
+            return b"".join(chunks)[:length]
+        except StoreError as error:
+            if code_and_status(error.__cause__)[1] == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return b""
+            raise
+
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        request = {"Bucket": self._bucket, "Prefix": f"{self._root}{checked_prefix(prefix)}"}
+        client, token = self._connected(), ""
+        while True:
+            with s3_errors("ListObjectsV2", self._location):
+                page = client.list_objects_v2(**request, **({"ContinuationToken": token} if token else {}))
+            for found in page.get("Contents", ()):
+                name = str(found["Key"]).removeprefix(self._root)
+                yield BlobInfo(name, int(found["Size"]), found["LastModified"])
+            if not page.get("IsTruncated"):
+                return
+            previous, token = token, str(page.get("NextContinuationToken", ""))
+            if token in ("", previous):
+                raise StoreError("the store cut its list short", reason="failed", location=self._location)
+
+    def delete(self, names: Sequence[str]) -> DeleteReport:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        wanted = tuple(dict.fromkeys(map(checked_name, names)))
+        failed: dict[str, str] = {}
+        for start in range(0, len(wanted), _BATCH):
+            failed |= self._delete_batch(self._connected(), wanted[start : start + _BATCH])
+        return DeleteReport(tuple(name for name in wanted if name not in failed), failed)
+
+    def _delete_batch(self, client: Any, names: Sequence[str]) -> dict[str, str]:
+        """Delete up to 1,000 names. Those that are still there, with the store's reason."""
+        objects = [{"Key": self._key(name)} for name in names]
+        try:
+            with s3_errors("DeleteObjects", self._location):
+                answer = client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects})
+        except OffloadError as error:
+            if code_and_status(error.__cause__)[0] in _NO_BATCHES:
+                reasons = {name: self._delete_one(client, name) for name in names}
+                return {name: reason for name, reason in reasons.items() if reason}
+            return dict.fromkeys(names, error.message)
+        refused = {str(entry.get("Key")): str(entry.get("Code")) for entry in answer.get("Errors", ())}
+        confirmed = {str(entry.get("Key")) for entry in answer.get("Deleted", ())}
+        return {
+            name: f"S3 refused DeleteObjects: {refused.get(key, 'no word on this object')}"
+            for name in names
+            if (key := self._key(name)) in refused or key not in confirmed
+        }
+
+    def _delete_one(self, client: Any, name: str) -> str:
+        """Delete one name, for stores without DeleteObjects. Why it is still there, or nothing."""
+        try:
+            with s3_errors("DeleteObject", self._place(name)):
+                client.delete_object(Bucket=self._bucket, Key=self._key(name))
+        except OffloadError as error:
+            return "" if code_and_status(error.__cause__)[0] == "NoSuchKey" else error.message
+        return ""
+
+    def _reader(self, name: str) -> Callable[..., Any]:
+        key, place, client = self._key(name), self._place(name), self._connected()
+
+        def request(**parameters: str) -> Any:
+            with s3_errors("GetObject", place):
+                return client.get_object(Bucket=self._bucket, Key=key, **parameters)
+
+        return request
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> Any:
+        config = client_config(self._settings)
+        try:
+            with s3_errors("connecting", self._location):
+                return self._make_client(config)
+        except OffloadError:
+            raise
+        except ValueError as error:
+            raise ConfigError(
+                "the S3 client cannot be used: a value is malformed",
+                location=self._location,
+                hint="correct endpoint_url, with its http:// or https://, and region_name",
+            ) from error
+
+    def _key(self, name: str) -> str:
+        return f"{self._root}{checked_name(name)}"
+
+    def _place(self, name: str) -> str:
+        return f"{self._location}/{name}"

@@ -1,0 +1,169 @@
+"""What a refusal by S3, or by something compatible with it, means for the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from offload_backend.errors import BlobNotFoundError, ConfigError, OffloadError, StoreError
+
+__all__ = ["code_and_status", "s3_error", "s3_errors"]
+
+_RIGHTS = {
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "GetObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "DeleteObject": "s3:DeleteObject",
+    "DeleteObjects": "s3:DeleteObject",
+}
+_IDENTITY = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
+)
+_DENIED = frozenset({"AccessDenied", "AccountProblem", "AllAccessDisabled", "Forbidden", "403"})
+_THROTTLED = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+    }
+)
+_ELSEWHERE = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "PermanentRedirect",
+        "TemporaryRedirect",
+    }
+)
+_NO_CREDENTIALS = frozenset(
+    {
+        "CredentialRetrievalError",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "SSOTokenLoadError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+    }
+)
+_BAD_SETTING = frozenset(
+    {"ConfigNotFound", "InvalidRegionError", "NoRegionError", "ParamValidationError", "ProfileNotFound"}
+)
+_GIVE_CREDENTIALS = (
+    "write [offload_backend] path = s3://conn_id@bucket/prefix with an Airflow connection, set "
+    "storage_options, or give the worker AWS credentials (environment, profile or role)"
+)
+
+
+def code_and_status(error: BaseException | None) -> tuple[str, int]:
+    """S3's error code and the HTTP status of a botocore ``ClientError``; ``("", 0)`` of anything else."""
+    answer: Any = getattr(error, "response", None)
+    if not isinstance(answer, dict):
+        return "", 0
+    code = str(answer.get("Error", {}).get("Code", ""))[:64]
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return code, int(status or (code if code.isdigit() else 0))
+
+
+@contextmanager
+def s3_errors(operation: str, location: str) -> Iterator[None]:
+    """Our errors for botocore's; ``operation`` is S3's name of the request made inside."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise s3_error(error, operation, location) from error
+
+
+def s3_error(error: BaseException, operation: str, location: str) -> OffloadError:
+    """Our error for one of botocore's. It tells code and operation, never the server's own text."""
+    code, status = code_and_status(error)
+    if not code and not status:
+        return _without_answer(error, operation, location)
+    return _missing(code, status, operation, location) or _refused(code, status, operation, location)
+
+
+def _missing(code: str, status: int, operation: str, location: str) -> OffloadError | None:
+    blob_gone = code == "NoSuchKey" or (
+        status == HTTPStatus.NOT_FOUND and operation == "GetObject" and code != "NoSuchBucket"
+    )
+    if blob_gone:
+        return BlobNotFoundError("there is no such blob", location=location)
+    if code == "NoSuchBucket" or (status == HTTPStatus.NOT_FOUND and code in ("", "404", "NotFound")):
+        return StoreError(
+            f"the bucket does not exist ({operation})",
+            reason="bucket-missing",
+            location=location,
+            hint="create the bucket or correct [offload_backend] path",
+        )
+    return None
+
+
+def _refused(code: str, status: int, operation: str, location: str) -> StoreError:
+    reason, retryable, hint = _judge(code, status, operation)
+    return StoreError(
+        f"S3 refused {operation}: {code or status}",
+        reason=reason,
+        retryable=retryable,
+        location=location,
+        hint=hint,
+    )
+
+
+def _judge(code: str, status: int, operation: str) -> tuple[str, bool, str]:
+    right = _RIGHTS.get(operation, "the right")
+    if code in _IDENTITY:
+        return "denied", False, f"correct or renew the credentials, which also need {right}; {_GIVE_CREDENTIALS}"
+    if code in _ELSEWHERE or status in (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.TEMPORARY_REDIRECT):
+        return "failed", False, "the bucket is in another region: correct region_name of the connection or options"
+    if code in _DENIED or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        note = "; without s3:ListBucket a missing object also reads as 403" if operation == "GetObject" else ""
+        return "denied", False, f"grant {right} on the bucket to these credentials{note}"
+    if code in _THROTTLED or status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        return "throttled", True, "the store asks to slow down: try later, or raise [offload_backend] max_attempts"
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
+        return "unreachable", True, "the store failed inside: try later, or raise [offload_backend] max_attempts"
+    return "failed", code in ("RequestTimeout", "OperationAborted"), ""
+
+
+def _without_answer(error: BaseException, operation: str, location: str) -> OffloadError:
+    kind = type(error).__name__
+    if kind in _NO_CREDENTIALS:
+        return StoreError(
+            f"no credentials for {operation}: {kind}",
+            reason="no-credentials",
+            location=location,
+            hint=_GIVE_CREDENTIALS,
+        )
+    if kind in _BAD_SETTING:
+        return ConfigError(
+            f"the S3 client cannot be used: {kind}",
+            location=location,
+            hint="correct bucket, region_name and profile in [offload_backend] path and storage_options",
+        )
+    return StoreError(
+        f"no answer to {operation}: {kind}",
+        reason="unreachable",
+        retryable=kind != "SSLError",
+        location=location,
+        hint="check endpoint_url and the network between worker and store",
+    )

@@ -1,0 +1,175 @@
+"""Every blob store adapter keeps the contract."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+
+import fsspec
+import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+
+from offload_backend.settings import Settings
+from offload_backend.stores.fsspec import FsspecBlobStore
+from offload_backend.stores.local import LocalBlobStore
+from offload_backend.stores.memory import MemoryBlobStore
+from offload_backend.stores.opening import open_store
+from offload_backend.testing.blob_store import BlobStoreContract
+
+PART_SIZE = BlobStoreContract.part_size
+
+
+class RawMemory:
+    def __init__(self, store):
+        self.blobs = store._blobs
+
+    def put(self, name, data):
+        self.blobs[name] = (data, datetime.now(tz=timezone.utc))
+
+    def get(self, name):
+        return self.blobs[name][0]
+
+    def names(self):
+        return set(self.blobs)
+
+    def unfinished(self):
+        return []
+
+
+class RawFiles:
+    def __init__(self, root: Path):
+        self.root = root
+
+    def put(self, name, data):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def get(self, name):
+        return (self.root / name).read_bytes()
+
+    def names(self):
+        return {name for name in self._files() if ".part#" not in name}
+
+    def unfinished(self):
+        return [name for name in self._files() if ".part#" in name]
+
+    def _files(self):
+        return [
+            os.path.relpath(os.path.join(folder, file), self.root)
+            for folder, _, files in os.walk(self.root)
+            for file in files
+        ]
+
+
+class RawBucket:
+    """Reads with a boto3 client, and writes into the server's own memory, which is quick."""
+
+    def __init__(self, bucket, prefix):
+        self.bucket = bucket
+        self.prefix = prefix
+
+    def put(self, name, data):
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(self.bucket.name, self.prefix + name, data)
+
+    def get(self, name):
+        return self.bucket.read(self.prefix + name)
+
+    def names(self):
+        return {key.removeprefix(self.prefix) for key in self.bucket.keys()}
+
+    def unfinished(self):
+        return self.bucket.unfinished_uploads()
+
+
+class RawFsspecMemory:
+    def __init__(self, root):
+        self.root = root
+        self.files = fsspec.filesystem("memory")
+
+    def put(self, name, data):
+        self.files.pipe_file(f"{self.root}/{name}", data)
+
+    def get(self, name):
+        return self.files.store[f"{self.root}/{name}"].getvalue()
+
+    def names(self):
+        return {path.removeprefix(f"{self.root}/") for path in self.files.store if path.startswith(self.root)}
+
+    def unfinished(self):
+        return []
+
+
+class TestMemory(BlobStoreContract):
+    @pytest.fixture
+    def store(self):
+        return MemoryBlobStore("memory://contract")
+
+    @pytest.fixture
+    def raw(self, store):
+        return RawMemory(store)
+
+
+class TestLocal(BlobStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return LocalBlobStore(f"file://{tmp_path}/not/yet/there")
+
+    @pytest.fixture
+    def raw(self, tmp_path):
+        return RawFiles(tmp_path / "not/yet/there")
+
+
+class TestS3ThroughBoto3(BlobStoreContract):
+    @pytest.fixture
+    def store(self, bucket):
+        return open_store(f"{bucket.url}/state", Settings(part_size=PART_SIZE, storage_options=bucket.options))
+
+    @pytest.fixture
+    def raw(self, bucket):
+        return RawBucket(bucket, "state/")
+
+
+class TestS3ThroughFsspec(BlobStoreContract):
+    @pytest.fixture
+    def store(self, bucket):
+        settings = Settings(part_size=PART_SIZE, storage_options=bucket.options, transport="fsspec")
+        return open_store(f"{bucket.url}/state", settings)
+
+    @pytest.fixture
+    def raw(self, bucket):
+        return RawBucket(bucket, "state/")
+
+
+class TestMemoryThroughFsspec(BlobStoreContract):
+    @pytest.fixture
+    def root(self):
+        root = f"/{uuid.uuid4().hex}"
+        yield root
+        files = fsspec.filesystem("memory")
+        if files.exists(root):
+            files.rm(root, recursive=True)
+
+    @pytest.fixture
+    def store(self, root):
+        return FsspecBlobStore(f"memory:/{root}", fsspec.filesystem("memory"), PART_SIZE)
+
+    @pytest.fixture
+    def raw(self, root):
+        return RawFsspecMemory(root)
+
+
+class TestFilesThroughFsspec(BlobStoreContract):
+    """Stands for the filesystems that write in place."""
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        (tmp_path / "root").mkdir()
+        return FsspecBlobStore(f"file://{tmp_path}/root", fsspec.filesystem("file"), PART_SIZE)
+
+    @pytest.fixture
+    def raw(self, tmp_path):
+        return RawFiles(tmp_path / "root")

@@ -1,0 +1,166 @@
+"""An HTTP proxy in front of an S3 server: it keeps a list of the operations and makes some of them fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+
+
+@dataclass
+class _Rule:
+    operation: str
+    times: int
+    act: Callable[[_Handler], None]
+
+
+class FaultProxy:
+    """``url`` is what to give to a client. Rules are used in the order in which they were made."""
+
+    def __init__(self, target: str) -> None:
+        parts = urlsplit(target)
+        self.target = (parts.hostname, parts.port)
+        self.operations: list[str] = []
+        self.lines: list[str] = []
+        self._rules: list[_Rule] = []
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.proxy = self
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    def __enter__(self) -> FaultProxy:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def refuse(self, operation: str, status: int, code: str, times: int = 1) -> None:
+        """Answer with an S3 error instead of asking the server; ``times=0``: always."""
+        message = f"<Error><Code>{code}</Code><Message>told to</Message></Error>"
+        self.answer(operation, status, message, times)
+
+    def answer(self, operation: str, status: int, body: str, times: int = 1) -> None:
+        """Answer with this instead of asking the server."""
+        self._add(operation, times, lambda handler: handler.send(status, {}, body.encode()))
+
+    def lose_answer(self, operation: str, times: int = 1) -> None:
+        """Let the server do it, then close the connection without an answer."""
+
+        def act(handler: _Handler) -> None:
+            handler.forward()
+            handler.close_connection = True
+
+        self._add(operation, times, act)
+
+    def cut_body(self, operation: str, after: int, times: int = 1) -> None:
+        """Close the connection after that many bytes of the answer's body."""
+
+        def act(handler: _Handler) -> None:
+            status, headers, body = handler.forward()
+            handler.send(status, {**headers, "Content-Length": str(len(body))}, body[:after])
+            handler.close_connection = True
+
+        self._add(operation, times, act)
+
+    def change(self, operation: str, edit: Callable[[int, dict, bytes], tuple[int, dict, bytes]], times: int = 1):
+        """Edit the server's answer."""
+        self._add(operation, times, lambda handler: handler.send(*edit(*handler.forward())))
+
+    def hold(self, operation: str, until: threading.Event, times: int = 0) -> None:
+        """Ask the server only once the event is set."""
+
+        def act(handler: _Handler) -> None:
+            until.wait(30)
+            handler.send(*handler.forward())
+
+        self._add(operation, times, act)
+
+    def _add(self, operation: str, times: int, act: Callable[[_Handler], None]) -> None:
+        self._rules.append(_Rule(operation, times, act))
+
+    def rule_for(self, operation: str, line: str) -> _Rule | None:
+        with self._lock:
+            self.operations.append(operation)
+            self.lines.append(line)
+            rule = next((rule for rule in self._rules if rule.operation == operation), None)
+            if rule is not None and rule.times:
+                rule.times -= 1
+                if not rule.times:
+                    self._rules.remove(rule)
+            return rule
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    proxy: FaultProxy
+
+    def handle_error(self, request, client_address):
+        """Clients that hang up are what the tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def handle_request(self) -> None:
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        rule = self.server.proxy.rule_for(operation_of(self.command, self.path), f"{self.command} {self.path}")
+        if rule is None:
+            self.send(*self.forward())
+        else:
+            rule.act(self)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request
+
+    def forward(self) -> tuple[int, dict[str, str], bytes]:
+        connection = HTTPConnection(*self.server.proxy.target, timeout=30)
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        connection.request(self.command, self.path, self.body, headers)
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP}
+        if self.command == "HEAD":
+            kept["Content-Length"] = answer.getheader("Content-Length") or "0"
+        return answer.status, kept, body
+
+    def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+_HOP = {"content-length", "transfer-encoding", "connection", "date", "server"}
+
+
+def operation_of(method: str, path: str) -> str:
+    """S3's name of a request to a path-style URL."""
+    parts = urlsplit(path)
+    query = parse_qs(parts.query, keep_blank_values=True)
+    _, _, key = parts.path.strip("/").partition("/")
+    by_query = {
+        ("PUT", "partNumber"): "UploadPart",
+        ("POST", "uploads"): "CreateMultipartUpload",
+        ("POST", "uploadId"): "CompleteMultipartUpload",
+        ("DELETE", "uploadId"): "AbortMultipartUpload",
+        ("POST", "delete"): "DeleteObjects",
+    }
+    for (verb, parameter), operation in by_query.items():
+        if method == verb and parameter in query:
+            return operation
+    if not key:
+        return {"GET": "ListObjectsV2", "PUT": "CreateBucket", "HEAD": "HeadBucket"}.get(method, method)
+    return {"GET": "GetObject", "PUT": "PutObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}[method]

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import gc
+import json
+from typing import Any
+from unittest.mock import patch
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from offload_backend.codecs import JsonCodec, codec_named
+from offload_backend.codecs import json as json_module
+from offload_backend.codecs.refusal import MAX_DEPTH
+from offload_backend.errors import UnreadableBlobError
+from tests.inner.values import QUICK, THOROUGH, json_values, same
+
+CODEC = JsonCodec()
+PIECES = [1, 16, json_module.PIECE]
+
+SMALL = 8 * 1024
+
+records: list[Any] = [
+    {"id": n, "name": f"user {n}", "score": n / 7, "tags": ["a", str(n)], "more": {"x": None, "y": [n, True]}}
+    for n in range(5_000)
+]
+floats = [n / 7 for n in range(30_000)]
+
+
+def encode(value: Any, piece: int = json_module.PIECE) -> bytes:
+    with patch.object(json_module, "PIECE", piece):
+        return b"".join(CODEC.encode(value))
+
+
+@THOROUGH
+@given(json_values, st.sampled_from(PIECES))
+@example([-0.0, 0.0, 0, False, 1, 1.0, True, 1e16, 10**16], 1)
+@example([1e-320, 5e-324, 1.7976931348623157e308, 0.1, 1e22, 123456789.123456789], 1)
+@example({"": {"": {"": []}}, "\x00": "\x00", "😀": "😀", "b": 1, "a": 2}, 1)
+@example([[], {}, "", None, [[[]]], [{}], {"a": {}}], 1)
+@example([2**63 - 1, 2**63, 2**64 - 1, -(2**63), 2**53 + 1], 1)
+@example("null", 1)
+@example([None, 1.5, "NaN"], 1)
+@example({"b": None, "a": {"d": [None, {"c": 1.5}]}}, 1)
+def test_decoding_what_was_encoded_gives_the_value_back_type_for_type(value, piece):
+    text = encode(value, piece)
+    assert same(CODEC.decode(text), value)
+    assert same(CODEC.decode(bytearray(text)), value)
+
+
+@THOROUGH
+@given(json_values, st.sampled_from(PIECES))
+def test_the_pieces_are_one_json_document_that_any_reader_understands(value, piece):
+    text = encode(value, piece)
+    assert same(json.loads(text.decode("utf-8")), value)
+    assert text == orjson.dumps(value)
+
+
+SHAPES: dict[str, Any] = {
+    "records": records,
+    "floats": floats,
+    "matrix": [floats[n : n + 100] for n in range(0, len(floats), 100)],
+    "a long list after small entries": {"epoch": 1, "step": 2, "rate": 0.1, "name": "x", "model": records},
+    "a long list in the depth": {"a": 1, "b": {"c": [0] * 3000, "d": {"e": floats, "f": [[[floats]]]}}},
+    "long lists after many numbers": [0] * 5000 + [floats, floats],
+    "long texts after short ones": ["a"] * 3000 + ["x" * 30_000] * 40,
+    "long texts of many bytes": {**{f"k{n}": n for n in range(3000)}, **{f"s{n}": "한" * 30_000 for n in range(12)}},
+    "long keys": {f"{n}" * 100: n for n in range(2000)},
+    "mixed": [record if n % 3 else n for n, record in enumerate(records)],
+    "dict of records": {str(n): record for n, record in enumerate(records)},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_large_value_comes_in_bounded_pieces_and_comes_back_the_same(shape):
+    value = SHAPES[shape]
+    with patch.object(json_module, "PIECE", SMALL):
+        pieces = list(CODEC.encode(value))
+    text = b"".join(pieces)
+    assert text == orjson.dumps(value)
+    assert max(map(len, pieces)) < 16 * SMALL < len(text)
+    assert CODEC.decode(text) == value
+
+
+@pytest.mark.parametrize("shape", ["records", "floats", "a long list after small entries", "dict of records"])
+def test_pieces_are_not_needlessly_small(shape):
+    with patch.object(json_module, "PIECE", SMALL):
+        sizes = [len(piece) for piece in CODEC.encode(SHAPES[shape])]
+    assert len(sizes) < 2 * sum(sizes) / SMALL + 20
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH])
+@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"k": inner}])
+def test_the_deepest_value_comes_back(depth, piece, wrap):
+    value: Any = wrap({})["k"] if isinstance(wrap(0), dict) else []
+    for _ in range(depth - 1):
+        value = wrap(value)
+    assert same(CODEC.decode(encode(value, piece)), value)
+
+
+def test_a_deep_and_large_value_comes_back():
+    value: Any = list(range(50_000))
+    for _ in range(200):
+        value = [1, value, "x"]
+    assert same(CODEC.decode(encode(value)), value)
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"[1,", b"{'a':1}", b"[NaN]", b"\xff", b'"\xed\xa0\x80"', b"[1]x", b"[" * 5000]
+)
+def test_bytes_that_are_not_json_are_a_value_error_and_garbage_is_collected_again(damaged):
+    assert gc.isenabled()
+    with pytest.raises(ValueError):  # noqa: PT011 - orjson words it in many ways
+        CODEC.decode(damaged)
+    assert gc.isenabled()
+
+
+def test_the_garbage_collector_rests_only_while_decoding(monkeypatch):
+    seen = []
+    monkeypatch.setattr(json_module.orjson, "loads", lambda data: seen.append(gc.isenabled()))
+    CODEC.decode(b"[]")
+    assert seen == [False]
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        CODEC.decode(b"[]")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_encoding_leaves_the_value_alone():
+    value = {"b": [1, {"z": 1.5, "y": None}], "a": "x"}
+    before = json.dumps(value)
+    encode(value, 1)
+    assert json.dumps(value) == before
+
+
+@QUICK
+@given(st.text(max_size=10))
+def test_a_codec_is_found_by_name_or_is_an_error_that_says_upgrade(name):
+    if name == "json":
+        return
+    with pytest.raises(UnreadableBlobError, match="this version has no codec") as caught:
+        codec_named(name)
+    assert "upgrade" in caught.value.hint
+
+
+def test_the_json_codec_is_found_by_its_name():
+    assert isinstance(codec_named("json"), JsonCodec)
+    assert codec_named("json").extension == "json"

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from offload_backend.errors import ForeignRefError, UnreadableBlobError
+from offload_backend.ref import BlobRef, PeerRef, format_ref, is_ref, parse_ref
+from tests.inner.values import QUICK, THOROUGH, any_text, json_values
+
+SHA = "0123456789abcdef" * 4
+URL = "s3://bucket/prefix/v1/default/task/d/r/t/-1/k/01999999-0000-7000-8000-000000000001.json.zst"
+REF = BlobRef(url=URL, size=5213, raw=34102, sha256=SHA, codec="json", about="list[2000]")
+TEXT = (
+    f"{URL}#offload=1&size=5213&raw=34102&sha256={SHA}&codec=json&frames=zstd&about=list[2000]"
+)  # as documented
+
+words = st.from_regex(r"[a-z][a-z0-9_-]{0,31}", fullmatch=True)
+urls = st.from_regex(r"[a-z][a-z0-9+.-]{0,8}://[!-\"$-~]{1,80}", fullmatch=True)
+refs = st.builds(
+    BlobRef,
+    url=urls,
+    size=st.integers(0, 10**19 - 1),
+    raw=st.integers(0, 10**19 - 1),
+    sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    codec=words,
+    frames=words,
+    about=st.text(max_size=60),
+)
+
+
+def test_a_ref_has_the_documented_text():
+    assert format_ref(REF) == TEXT
+
+
+@THOROUGH
+@given(refs)
+@example(REF)
+@example(BlobRef(url=URL, size=0, raw=0, sha256=SHA, codec="json", about="a&b=c#d%20+é😀 "))
+def test_parsing_what_was_formatted_gives_the_same_ref(ref):
+    text = format_ref(ref)
+    assert text.isascii()
+    assert is_ref(text)
+    assert parse_ref(text) == ref
+
+
+@THOROUGH
+@given(any_text | st.builds("{}://{}".format, words, any_text) | st.builds(f"{TEXT}{{}}".format, any_text))
+@example("s3://")
+@example("s3://b/k#")
+@example("s3://b/k#offload")
+@example("s3://b/k#offload=1&" + "&".join(f"f{n}=1" for n in range(40)))
+@example("s3://b/k\n")
+@example("s3://b/k#offload=1&size=١&raw=1&sha256=x&codec=json&frames=zstd")
+def test_arbitrary_text_is_a_ref_or_none_or_one_of_two_errors(text):
+    try:
+        ref = parse_ref(text)
+    except (ForeignRefError, UnreadableBlobError):
+        assert is_ref(text)
+    else:
+        assert isinstance(ref, BlobRef | PeerRef) == is_ref(text)
+
+
+@QUICK
+@given(st.integers(0, len(TEXT) - 1), st.characters(exclude_categories=()))
+def test_one_wrong_character_gives_another_ref_or_an_error_never_the_same_facts(position, character):
+    changed = TEXT[:position] + character + TEXT[position + 1 :]
+    try:
+        ref = parse_ref(changed)
+    except (ForeignRefError, UnreadableBlobError):
+        return
+    assert changed == TEXT or ref != REF
+
+
+@THOROUGH
+@given(json_values, st.booleans(), st.sampled_from([None, 1]))
+@example("s3://bucket/key", False, None)
+@example(True, False, None)
+def test_no_json_text_is_a_ref(value, escape, indent):
+    text = json.dumps(value, ensure_ascii=escape, indent=indent)
+    assert not is_ref(text)
+    assert parse_ref(text) is None
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "", " s3://b/k", "1://x", "://x", "a:/b", "ä://b"])
+def test_other_texts_that_are_not_refs(text):
+    assert not is_ref(text)
+    assert parse_ref(text) is None
+
+
+@pytest.mark.parametrize("text", ["s3://conn@bucket/dag/run/task/-1/key", "file:///base/a.gz", "S3://b/k?x=1"])
+def test_a_bare_url_is_the_peers(text):
+    assert parse_ref(text) == PeerRef(text)
+
+
+@pytest.mark.parametrize("version", ["2", "10", "1.1", "", "one"])
+def test_a_ref_of_another_version_says_upgrade(version):
+    with pytest.raises(UnreadableBlobError, match="newer format") as caught:
+        parse_ref(TEXT.replace("offload=1", f"offload={version}"))
+    assert "upgrade" in caught.value.hint
+    assert caught.value.location == URL
+
+
+def test_a_fact_this_version_does_not_know_is_not_ignored():
+    with pytest.raises(UnreadableBlobError, match="'key_id', which this version does not know"):
+        parse_ref(f"{TEXT}&key_id=7")
+
+
+def test_an_unknown_fact_cannot_flood_the_message():
+    with pytest.raises(UnreadableBlobError) as caught:
+        parse_ref(f"{TEXT}&{'x' * 5000}=7")
+    assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize("fact", ["offload", "size", "raw", "sha256", "codec", "frames"])
+def test_a_missing_fact_is_an_error(fact):
+    rest = [pair for pair in TEXT.partition("#")[2].split("&") if not pair.startswith(f"{fact}=")]
+    with pytest.raises(ForeignRefError):
+        parse_ref(f"{URL}#{'&'.join(rest)}")
+
+
+def test_only_the_description_may_be_missing():
+    ref = parse_ref(TEXT.replace("&about=list[2000]", ""))
+    assert isinstance(ref, BlobRef)
+    assert ref.about == ""
+
+
+@pytest.mark.parametrize("fact", ["offload=1", "size=5213", "raw=1", f"sha256={SHA}", "codec=json", "about=x"])
+def test_a_fact_stated_twice_is_an_error(fact):
+    with pytest.raises(ForeignRefError):
+        parse_ref(f"{TEXT}&{fact}")
+
+
+@pytest.mark.parametrize("fact", ["size=5213", "raw=34102"])
+@pytest.mark.parametrize("number", ["-1", "+1", "1.0", "1e3", "", "0x10", " 1", "01", "1_0", "1" * 20, "%D9%A1"])
+def test_only_plain_decimal_numbers_are_sizes(fact, number):
+    with pytest.raises(ForeignRefError):
+        parse_ref(TEXT.replace(fact, f"{fact.partition('=')[0]}={number}"))
+
+
+def test_numbers_of_nineteen_digits_are_sizes():
+    ref = parse_ref(TEXT.replace("size=5213", f"size={'9' * 19}"))
+    assert isinstance(ref, BlobRef)
+    assert ref.size == 10**19 - 1
+
+
+@pytest.mark.parametrize(
+    ("fact", "wrong"),
+    [
+        (f"sha256={SHA}", f"sha256={SHA[:-1]}"),
+        (f"sha256={SHA}", f"sha256={SHA}0"),
+        (f"sha256={SHA}", f"sha256={SHA.upper()}"),
+        (f"sha256={SHA}", f"sha256={'g' * 64}"),
+        ("codec=json", "codec="),
+        ("codec=json", "codec=JSON"),
+        ("codec=json", "codec=../json"),
+        ("codec=json", f"codec={'j' * 33}"),
+        ("frames=zstd", "frames=zstd%0A"),
+        ("frames=zstd", "frames=7z"),
+    ],
+)
+def test_malformed_facts_are_errors(fact, wrong):
+    with pytest.raises(ForeignRefError, match="incomplete or malformed"):
+        parse_ref(TEXT.replace(fact, wrong))
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3://b/a b", "s3://b/a\tb", "s3://b/\n"])
+def test_a_url_with_white_space_or_nothing_in_it_is_not_a_refs(url):
+    with pytest.raises(ForeignRefError):
+        parse_ref(url)
+    with pytest.raises(ForeignRefError):
+        parse_ref(f"{url}#{TEXT.partition('#')[2]}")
+
+
+def test_a_fragment_that_is_not_a_list_of_facts_is_an_error():
+    for fragment in ("", "section-2", "a&b", "=", "&"):
+        with pytest.raises(ForeignRefError):
+            parse_ref(f"{URL}#{fragment}")
+
+
+def test_too_many_facts_are_refused_without_reading_them_all():
+    with pytest.raises(ForeignRefError, match="not a list of facts"):
+        parse_ref(f"{URL}#{'&'.join(f'f{n}=1' for n in range(100_000))}")
