@@ -32,7 +32,7 @@ help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.demo ## a real Airflow task stores 100 MB checkpoints, is killed, and resumes
-	@$(PY) -m demo
+	@$(PY) -m demo $(ARGS)
 
 test: $(VENV)/.test $(TESTED34) ## ruff, mypy and every test, under Airflow 3.3 and 3.4
 	@OFFLOAD_AIRFLOW34_PYTHON=$(if $(TESTED34),$(CURDIR)/$(VENV34)/bin/python) $(PY) -m pytest $(ARGS)
@@ -50,8 +50,8 @@ clean: ## remove the environments, the demo's traces and every cache
 	rm -rf $(VENV) $(VENV34) .venv-cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-LOCK = $(UV) pip compile pyproject.toml --all-extras --universal --no-header --no-emit-index-url --no-annotate --quiet --upgrade
-lock: $(MADE) ## choose new versions for requirements/
+LOCK = $(UV) pip compile pyproject.toml --all-extras --universal --no-header --no-emit-index-url --no-annotate --quiet $(ARGS)
+lock: $(MADE) ## resolve requirements/ again; ARGS=--upgrade takes new versions
 	$(LOCK) --group test --python-version 3.10 --fork-strategy requires-python --output-file requirements/test.txt
 	$(LOCK) --group demo --python-version 3.10 --fork-strategy requires-python --constraint requirements/test.txt --output-file requirements/demo.txt
 	$(LOCK) --group airflow34 --python-version 3.11 --output-file requirements/airflow34.txt
@@ -59,15 +59,15 @@ lock: $(MADE) ## choose new versions for requirements/
 $(VENV)/.demo: requirements/demo.txt pyproject.toml $(MADE)
 $(VENV)/.test: requirements/test.txt pyproject.toml $(MADE)
 $(VENV)/.demo $(VENV)/.test:
-	@echo "installing $< into $(VENV)"
-	@$(UV) pip install --python $(PY) --requirement $<
-	@$(UV) pip install --python $(PY) --no-deps --no-build-isolation --editable .
+	@echo "installing $$(wc -l < $<) packages into $(VENV)"
+	@$(UV) pip install --quiet --python $(PY) --requirement $<
+	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV34)/.test: requirements/airflow34.txt pyproject.toml $(MADE) $(MADE34)
-	@echo "installing $< into $(VENV34)"
-	@$(UV) pip install --python $(VENV34)/bin/python --requirement $<
-	@$(UV) pip install --python $(VENV34)/bin/python --no-deps --no-build-isolation --editable .
+	@echo "installing $$(wc -l < $<) packages into $(VENV34)"
+	@$(UV) pip install --quiet --python $(VENV34)/bin/python --requirement $<
+	@$(UV) pip install --quiet --python $(VENV34)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(MADE):

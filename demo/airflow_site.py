@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from demo.processes import Process, Processes, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = ["AIRFLOW", "Rest", "clean_environment", "migrate_database", "site_environment", "start_api_server"]
 
@@ -40,7 +41,6 @@ def site_environment(home: Path, dags: Path, port: int, extra: Mapping[str, str]
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API_AUTH__JWT_SECRET": "only-for-a-throw-away-airflow-on-this-machine-" + "0" * 32,
-        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
@@ -58,12 +58,9 @@ def site_environment(home: Path, dags: Path, port: int, extra: Mapping[str, str]
     return clean_environment() | settings | dict(extra)
 
 
-def migrate_database(env: Mapping[str, str], log: Path) -> None:
-    """Create the metadata database; raises with the log's path when that fails."""
-    with log.open("ab") as output:
-        subprocess.run(  # noqa: S603 - our own command
-            [*AIRFLOW, "db", "migrate"], env=dict(env), check=True, stdout=output, stderr=subprocess.STDOUT
-        )
+def migrate_database(processes: Processes, env: Mapping[str, str]) -> None:
+    """Create the metadata database; raises with the log's end when that fails."""
+    processes.start("migrate", [*AIRFLOW, "db", "migrate"], env).finish(BOOT_SECONDS)
 
 
 def start_api_server(processes: Processes, env: Mapping[str, str], port: int, name: str = "api-server") -> Process:

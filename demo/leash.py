@@ -12,11 +12,15 @@ import signal
 import subprocess
 import sys
 import time
-from types import FrameType
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import psutil
 
-GRACE_SECONDS = 4.0
+if TYPE_CHECKING:
+    from types import FrameType
+
+GRACE_SECONDS = 2.0
 POLL_SECONDS = 0.1
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -60,7 +64,7 @@ def _until_exit_or_release(pid: int, leash: int) -> int:
 
 
 def _reap() -> list[tuple[int, int]]:
-    reaped = []
+    reaped: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -89,10 +93,8 @@ def _end_descendants() -> None:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it may have been quicker
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it was quicker
 
 
 if __name__ == "__main__":

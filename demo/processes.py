@@ -7,10 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
 
 __all__ = ["Process", "ProcessError", "Processes", "free_port", "wait_until"]
 
@@ -47,6 +51,15 @@ class Process:
         """None while it runs."""
         return self._popen.poll()
 
+    def finish(self, seconds: float) -> None:
+        """Wait for its end; :class:`ProcessError` when it fails or takes longer."""
+        try:
+            code = self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise ProcessError(f"{self.name} is not done after {seconds:.0f} s\n{self.tail()}") from None
+        if code != 0:
+            raise ProcessError(f"{self.name} failed with exit code {code}\n{self.tail()}")
+
     def tail(self, lines: int = 40) -> str:
         """The last lines it logged, under a heading that names it."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -78,7 +91,7 @@ class Processes:
         self._log_folder = log_folder
         self._running: list[Process] = []
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> Self:
         self._log_folder.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -89,15 +102,15 @@ class Processes:
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Process:
         """Start a server that needs no input; its output goes to ``<log folder>/<name>.log``."""
-        log = self._log_folder / f"{name}.log"
-        with log.open("ab") as output:
-            return self._start(name, command, env, log, subprocess.DEVNULL, output, subprocess.STDOUT)
+        with (self._log_folder / f"{name}.log").open("ab") as output:
+            return self._start(
+                name, command, env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
 
     def start_piped(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Process:
         """Start a command that is spoken to over its standard input and output; errors go to the log."""
-        log = self._log_folder / f"{name}.log"
-        with log.open("ab") as output:
-            return self._start(name, command, env, log, subprocess.PIPE, subprocess.PIPE, output)
+        with (self._log_folder / f"{name}.log").open("ab") as output:
+            return self._start(name, command, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output)
 
     def stop(self) -> None:
         """End all of them, together."""
@@ -115,7 +128,7 @@ class Processes:
         name: str,
         command: Sequence[str],
         env: Mapping[str, str],
-        log: Path,
+        *,
         stdin: int,
         stdout: int | IO[bytes],
         stderr: int | IO[bytes],
@@ -134,7 +147,7 @@ class Processes:
             )
         finally:
             os.close(theirs)
-        process = Process(name, popen, ours, log)
+        process = Process(name, popen, ours, self._log_folder / f"{name}.log")
         self._running.append(process)
         return process
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import zstandard
 
-from offload_backend.errors import BlobCorruptError, UnreadableBlobError, UnsupportedValueError
+from offload_backend.errors import BlobCorruptError, InvalidKeyError, UnreadableBlobError, UnsupportedValueError
 
-__all__ = ["CHUNK", "FORMAT", "BlobFile", "read_blob", "read_header"]
+__all__ = ["CHUNK", "FORMAT", "BlobFile", "most_stored_bytes", "read_blob", "read_header"]
 
 FORMAT = 1
 CHUNK = 4 * 1024 * 1024
@@ -42,7 +42,8 @@ class BlobFile:
     ``size`` and ``sha256`` (of the stored bytes) and ``raw`` (bytes before compression) are right
     when the iteration is over. Holds one chunk in memory.
 
-    Raises :class:`UnsupportedValueError` when the value is larger than ``max_raw`` bytes.
+    Raises :class:`UnsupportedValueError` when the value is larger than ``max_raw`` bytes, and
+    :class:`InvalidKeyError` for names so long that no reader would accept the header.
     """
 
     def __init__(self, header: dict[str, Any], chunks: Iterable[bytes], *, level: int, max_raw: int) -> None:
@@ -67,6 +68,11 @@ class BlobFile:
 
     def _frames(self) -> Iterator[bytes]:
         header = json.dumps({"offload": FORMAT, **self._header}, separators=(",", ":")).encode()
+        if len(header) > _MAX_HEADER:
+            raise InvalidKeyError(
+                f"the key and its address take {len(header)} bytes, more than the {_MAX_HEADER} of a header",
+                hint="choose shorter names",
+            )
         first = _skippable(_HEADER_MAGIC, header)
         entries = [(len(first), 0)]
         yield first
@@ -87,6 +93,11 @@ class BlobFile:
         yield _seek_table(entries)
 
 
+def most_stored_bytes(raw: int) -> int:
+    """A size that no blob of ``raw`` bytes exceeds, however badly they compress."""
+    return raw + raw // 128 + 2 * _MAX_HEADER
+
+
 def read_blob(chunks: Iterable[bytes], *, size: int, raw: int, sha256: str, blob_id: str) -> bytearray:
     """The encoded value inside a stored blob, verified against what its ref says.
 
@@ -104,12 +115,13 @@ def read_blob(chunks: Iterable[bytes], *, size: int, raw: int, sha256: str, blob
                 value += piece
                 if len(value) > raw:
                     raise BlobCorruptError(f"expected {raw} bytes after decompression, got more")
+    except UnreadableBlobError:
+        source.verify(sha256)  # a flipped bit is not a newer format
+        raise
     except zstandard.ZstdError as error:
-        source.drain()
-        source.check(sha256)
+        source.verify(sha256)
         raise BlobCorruptError(f"frame {len(value) // CHUNK} does not decompress: {error}") from error
-    source.drain()
-    source.check(sha256)
+    source.verify(sha256)
     if len(value) != raw:
         raise BlobCorruptError(f"expected {raw} bytes after decompression, got {len(value)}")
     if header.get("id") != blob_id:
@@ -124,7 +136,7 @@ def read_header(source: _Measured) -> dict[str, Any]:
         raise BlobCorruptError("the file does not begin with the header of a blob")
     try:
         header = json.loads(source.exactly(length))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BlobCorruptError("the header is not JSON") from error
     if not isinstance(header, dict) or not isinstance(header.get("offload"), int):
         raise BlobCorruptError("the header is not that of a blob")
@@ -159,17 +171,14 @@ class _Measured:
         while len(parts) < size:
             piece = self.read(size - len(parts))
             if not piece:
-                raise BlobCorruptError(f"expected {self._size} bytes, got {self._got}")
+                raise BlobCorruptError(f"expected {self._size} bytes, got {self._got}, an incomplete header")
             parts += piece
         return parts
 
-    def drain(self) -> None:
-        """Pass all that is left, so that the digest covers every byte."""
+    def verify(self, sha256: str) -> None:
+        """Pass all that is left; raise :class:`BlobCorruptError` unless the bytes are the expected ones."""
         while self._next():
             continue
-
-    def check(self, sha256: str) -> None:
-        """Raise :class:`BlobCorruptError` unless all passed bytes are the expected ones."""
         if self._got != self._size:
             raise BlobCorruptError(f"expected {self._size} bytes, got {self._got}")
         if self._sha256.hexdigest() != sha256:

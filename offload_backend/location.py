@@ -59,7 +59,7 @@ def parse_location(path: str) -> StorageUrl:
     user, _, authority = match["authority"].rpartition("@")
     if scheme == "file" and authority == "localhost":
         authority = ""
-    parsed = StorageUrl(scheme, user, authority, match["path"].strip("/"))
+    parsed = StorageUrl(scheme, user, authority, match["path"][1:].rstrip("/"))
     _check(parsed)
     return parsed
 

@@ -18,7 +18,7 @@ from offload_backend.address import (
     new_blob_id,
     parse_blob_name,
 )
-from offload_backend.blobfile import BlobFile, read_blob
+from offload_backend.blobfile import BlobFile, most_stored_bytes, read_blob
 from offload_backend.blobstore import BlobStore, DeleteReport
 from offload_backend.codecs import Codec, JsonCodec, codec_named
 from offload_backend.errors import (
@@ -77,7 +77,7 @@ class Offloader:
         """
         ref = parse_ref(text)
         if ref is None:
-            return json.loads(text)
+            return _inline(text)
         with _about(location=ref.url):
             if isinstance(ref, PeerRef):
                 store, name = self._locate(without_user(ref.url))
@@ -145,9 +145,9 @@ class Offloader:
         codec = codec_named(ref.codec)
         if ref.frames != "zstd":
             raise UnreadableBlobError(f"unknown framing {ref.frames!r}", hint="upgrade offload-backend")
-        if max(ref.raw, ref.size) > self.settings.max_value_bytes:
+        if ref.raw > self.settings.max_value_bytes or ref.size > most_stored_bytes(ref.raw):
             raise UnreadableBlobError(
-                f"the ref claims {ref.raw} bytes, more than this deployment reads",
+                f"the ref claims {max(ref.raw, ref.size)} bytes, more than this deployment reads",
                 hint="raise [offload_backend] max_value_bytes if the ref is genuine",
             )
         with _dangling():
@@ -204,6 +204,16 @@ class Offloader:
 
 
 _FOREIGN = "if it is genuine, add its location to [offload_backend] read_paths"
+
+
+def _inline(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ForeignRefError(
+            "the row holds neither a ref nor JSON",
+            hint="this backend did not write it: set the key again, or delete it",
+        ) from error
 
 
 def _take(pieces: Iterator[bytes], limit: int) -> tuple[bytes, bool]:

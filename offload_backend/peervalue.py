@@ -17,12 +17,24 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import IO, Any
 
+import zstandard
+
 from offload_backend.errors import BlobCorruptError, UnreadableBlobError
 
 __all__ = ["read_peer_value"]
 
 _READ = 1024 * 1024
-_BROKEN = (EOFError, OSError, RuntimeError, ValueError, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
+_BROKEN = (
+    EOFError,
+    IndexError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+    zstandard.ZstdError,
+)
 
 
 def read_peer_value(chunks: Iterable[bytes], *, max_bytes: int) -> Any:
@@ -75,31 +87,22 @@ def _open_zip(file: IO[bytes]) -> IO[bytes]:
 
 
 def _open_zstd(file: IO[bytes]) -> IO[bytes]:
-    import zstandard
-
     return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)  # type: ignore[return-value]
 
 
-def _by_fsspec(name: str, package: str) -> Callable[[IO[bytes]], IO[bytes]]:
-    def open_(file: IO[bytes]) -> IO[bytes]:
-        from fsspec.compression import compr
+def _open_lz4(file: IO[bytes]) -> IO[bytes]:
+    from fsspec.compression import compr
 
-        if name not in compr:
-            raise UnreadableBlobError(
-                f"the blob is compressed with {name}", hint=f"pip install {package} where it is read"
-            )
-        return compr[name](file, mode="r")  # type: ignore[no-any-return]
-
-    return open_
+    if "lz4" not in compr:
+        raise UnreadableBlobError("the blob is compressed with lz4", hint="pip install lz4 where it is read")
+    return compr["lz4"](file, mode="r")  # type: ignore[no-any-return]
 
 
 _FORMATS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"\x1f\x8b": _open_gzip,
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
-    b"\x5d\x00\x00": lzma.LZMAFile,
     b"PK\x03\x04": _open_zip,
     b"\x28\xb5\x2f\xfd": _open_zstd,
-    b"\x04\x22\x4d\x18": _by_fsspec("lz4", "lz4"),
-    b"\xff\x06\x00\x00sNaPpY": _by_fsspec("snappy", "python-snappy"),
+    b"\x04\x22\x4d\x18": _open_lz4,
 }

@@ -97,6 +97,14 @@ class Settings(BaseModel):
         examples=['{"endpoint_url": "https://minio.example"}'],
     )
 
+    core_store: SecretStr = Field(
+        SecretStr(""),
+        description="Without Airflow: where rows go, a URL such as sqlite:////var/lib/offload/state.db or "
+        "postgresql://user:password@host/database. When empty, state.db below ~/.local/share/offload-backend. "
+        "Tasks in Airflow have their rows in Airflow's own database.",
+        examples=["postgresql://user@host/database"],
+    )
+
     @field_validator("read_paths", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
 from tests.fault_proxy import FaultProxy
 
 CREDENTIALS = {"key": "test-key", "secret": "test-secret", "region_name": "us-east-1"}
@@ -28,7 +30,7 @@ class Bucket:
     def options(self) -> dict[str, str]:
         return {"endpoint_url": self.endpoint_url, **CREDENTIALS}
 
-    def keys(self) -> set[str]:
+    def all_keys(self) -> set[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return {found["Key"] for page in pages for found in page.get("Contents", ())}
 
@@ -44,6 +46,7 @@ def s3_server():
     """The endpoint URL of a moto server that lives as long as the test run."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -85,7 +88,7 @@ def bucket(s3_server, s3_client, aws_environment, monkeypatch):
     s3_client.create_bucket(Bucket=name)
     bucket = Bucket(name, s3_server, s3_client)
     yield bucket
-    keys = sorted(bucket.keys())
+    keys = sorted(bucket.all_keys())
     for start in range(0, len(keys), 1000):
         objects = [{"Key": key} for key in keys[start : start + 1000]]
         s3_client.delete_objects(Bucket=name, Delete={"Objects": objects})

@@ -7,8 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True)
+class Request:
+    operation: str
+    method: str
+    path: str
+    headers: dict[str, str]
 
 
 @dataclass
@@ -24,8 +35,7 @@ class FaultProxy:
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
         self.target = (parts.hostname, parts.port)
-        self.operations: list[str] = []
-        self.lines: list[str] = []
+        self.requests: list[Request] = []
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -33,7 +43,7 @@ class FaultProxy:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
-    def __enter__(self) -> FaultProxy:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -41,6 +51,10 @@ class FaultProxy:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    @property
+    def operations(self) -> list[str]:
+        return [request.operation for request in self.requests]
 
     def refuse(self, operation: str, status: int, code: str, times: int = 1) -> None:
         """Answer with an S3 error instead of asking the server; ``times=0``: always."""
@@ -86,11 +100,10 @@ class FaultProxy:
     def _add(self, operation: str, times: int, act: Callable[[_Handler], None]) -> None:
         self._rules.append(_Rule(operation, times, act))
 
-    def rule_for(self, operation: str, line: str) -> _Rule | None:
+    def rule_for(self, request: Request) -> _Rule | None:
         with self._lock:
-            self.operations.append(operation)
-            self.lines.append(line)
-            rule = next((rule for rule in self._rules if rule.operation == operation), None)
+            self.requests.append(request)
+            rule = next((rule for rule in self._rules if rule.operation == request.operation), None)
             if rule is not None and rule.times:
                 rule.times -= 1
                 if not rule.times:
@@ -112,13 +125,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_request(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        rule = self.server.proxy.rule_for(operation_of(self.command, self.path), f"{self.command} {self.path}")
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(operation_of(self.command, self.path), self.command, self.path, headers)
+        rule = self.server.proxy.rule_for(request)
         if rule is None:
             self.send(*self.forward())
         else:
             rule.act(self)
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request  # noqa: N815 - the base class asks for these names
 
     def forward(self) -> tuple[int, dict[str, str], bytes]:
         connection = HTTPConnection(*self.server.proxy.target, timeout=30)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG, task
 
@@ -17,7 +18,8 @@ KILLED_IN_STEP = 6
 with DAG("enrich_reviews", schedule=None, catchup=False):
 
     @task(retries=2, retry_delay=timedelta(seconds=1))
-    def enrich_all(ti=None, task_state_store=None):
+    def enrich_all(ti: Any = None, task_state_store: Any = None) -> None:
+        """Go on from the last checkpoint, or begin."""
         # Ours alone, for the demo's report: what happened and how long it took. Small, so it stays in the row.
         progress = task_state_store.get("progress", default=[])
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -26,7 +25,6 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.mysql import BINARY
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from offload_backend.address import AssetAddress, StateAddress, TaskAddress
@@ -34,6 +32,11 @@ from offload_backend.corestore import Row
 from offload_backend.corestores.engine import Database
 from offload_backend.corestores.schema import UtcDateTime
 from offload_backend.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import RowMapping
 
 __all__ = ["AirflowDatabase"]
 

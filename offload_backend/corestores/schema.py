@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import CHAR, BigInteger, Column, DateTime, Dialect, MetaData, Table, Text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.types import TypeDecorator
 
 from offload_backend.address import AssetAddress, StateAddress, TaskAddress
 from offload_backend.corestore import Row
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import RowMapping
 
 __all__ = ["ASSETS", "METADATA", "TASKS", "UtcDateTime", "columns_of", "owner_digest", "row_from", "table_of"]
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from offload_backend.address import StateAddress
-from offload_backend.corestore import Row
 from offload_backend.corestores.engine import EXAMPLES, Database
 from offload_backend.corestores.schema import (
     ASSETS,
@@ -24,6 +21,12 @@ from offload_backend.corestores.schema import (
     table_of,
 )
 from offload_backend.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from offload_backend.address import StateAddress
+    from offload_backend.corestore import Row
 
 __all__ = ["SqlCoreStore"]
 

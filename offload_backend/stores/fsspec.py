@@ -178,8 +178,8 @@ class FsspecBlobStore:
         return ""
 
     def _files_below(self, folder: str) -> Iterable[dict[str, Any]]:
-        """Every file below a folder, or an error. fsspec's own ``find`` leaves out folders it cannot read."""
-        if _lists_by_itself(self._filesystem):
+        """Every file below a folder, or an error: fsspec's own ``find`` leaves out folders it cannot read."""
+        if self._keeps_objects and _lists_by_itself(self._filesystem):
             found: dict[str, dict[str, Any]] = self._filesystem.find(folder, detail=True)
             return found.values()
         files: dict[str, dict[str, Any]] = {}
@@ -212,7 +212,7 @@ class FsspecBlobStore:
 
 
 def _lists_by_itself(filesystem: AbstractFileSystem) -> bool:
-    """Whether the driver has a listing of its own, one flat request that fails as a whole."""
+    """Whether an object store's driver has a listing of its own: a flat one, which fails as a whole."""
     from fsspec.asyn import AsyncFileSystem
     from fsspec.spec import AbstractFileSystem
 

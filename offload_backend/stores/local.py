@@ -81,7 +81,7 @@ class LocalBlobStore:
             path = pending.pop()
             start = f"{path}/" if path else ""
             files, subfolders = self._scan(path)
-            pending += [folder for name in subfolders if _may_hold(folder := f"{start}{name}", prefix)]
+            pending += [f"{start}{name}" for name in subfolders if f"{start}{name}/".startswith(prefix)]
             for name, status in files.items():
                 if f"{start}{name}".startswith(prefix):
                     modified = datetime.fromtimestamp(status.st_mtime, tz=timezone.utc)
@@ -140,8 +140,3 @@ class LocalBlobStore:
             if doing != "put" and error.errno in (errno.ENOENT, errno.ENOTDIR):
                 raise BlobNotFoundError("there is no such blob", location=place) from error
             raise os_store_error(error, doing, place) from error
-
-
-def _may_hold(folder: str, prefix: str) -> bool:
-    """Whether a name that starts with the prefix can lie in the folder."""
-    return f"{folder}/".startswith(prefix) or prefix.startswith(f"{folder}/")

@@ -74,7 +74,7 @@ def _open_fsspec(url: StorageUrl, settings: Settings) -> BlobStore:
     options = {"skip_instance_cache": True, "use_listings_cache": False, **options}
     try:
         filesystem = kind(**options)
-    except (TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         # The driver's own text might repeat an option's value.
         raise ConfigError(
             f"the driver of {url.scheme}:// refused its options: {type(error).__name__}",

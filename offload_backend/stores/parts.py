@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 __all__ = ["part_length", "parts_of"]
 
-_EVEN_PARTS = 5_000
+_EVEN_PARTS = 4_800
 _STEP = 500
 _LARGEST = 5 * 1024**3
 
@@ -14,7 +14,7 @@ _LARGEST = 5 * 1024**3
 def part_length(number: int, part_size: int) -> int:
     """Bytes of part ``number``, counted from 1, of a blob whose length is not known beforehand.
 
-    The first 5,000 parts are equal, as some S3-compatible stores want them; then they double every
+    The first 4,800 parts are equal, as some S3-compatible stores want them; then they double every
     500, so that S3's limit of 10,000 parts is reached only beyond its largest object of 5 TiB.
     """
     doublings = max(0, (number - 1 - _EVEN_PARTS) // _STEP + 1)

@@ -40,16 +40,11 @@ class MultipartUpload:
         sent: list[dict[str, Any]] = []
         in_flight: deque[Future[dict[str, Any]]] = deque()
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="offload-part") as pool:
-            try:
-                for number, part in enumerate(parts, start=1):
-                    if len(in_flight) == self._concurrency:
-                        sent.append(in_flight.popleft().result())
-                    in_flight.append(pool.submit(self._send, upload_id, number, part))
-                sent += [future.result() for future in in_flight]
-            except BaseException:
-                for future in in_flight:
-                    future.cancel()
-                raise
+            for number, part in enumerate(parts, start=1):
+                if len(in_flight) == self._concurrency:
+                    sent.append(in_flight.popleft().result())
+                in_flight.append(pool.submit(self._send, upload_id, number, part))
+            sent += [future.result() for future in in_flight]
         return sent
 
     def _send(self, upload_id: str, number: int, part: bytearray) -> dict[str, Any]:

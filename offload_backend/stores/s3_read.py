@@ -24,7 +24,8 @@ def read_object(
     """The object's bytes from ``start`` up to ``end``, which is not included, in chunks.
 
     ``request`` sends one GetObject with the parameters it is given. There is one request, unless its
-    answer breaks off: then the rest of the same object is asked for, ``attempts`` times in a row at most.
+    answer breaks off: then the rest of the same object is asked for, until ``attempts`` answers in a row
+    have brought less than a chunk.
     """
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 
@@ -32,13 +33,13 @@ def read_object(
     while True:
         answer = request(**_parameters(offset, end, etag))
         etag = _same_object(answer, offset, end, etag, location)
-        body = answer["Body"]
+        body, began = answer["Body"], offset
         try:
             while chunk := body.read(CHUNK):
                 yield chunk
-                offset, broken = offset + len(chunk), 0
+                offset += len(chunk)
         except (HTTPClientError, IncompleteReadError, OSError) as error:
-            broken += 1
+            broken = 1 if offset - began >= CHUNK else broken + 1
             if broken >= attempts:
                 raise s3_error(error, "GetObject", location) from error
             _log.info("the answer broke off after %d bytes, asking for the rest: %s", offset, location)

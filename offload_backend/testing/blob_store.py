@@ -134,13 +134,16 @@ class BlobStoreContract:
         store.put("v1/half", [b"the next try"])
         assert raw.get("v1/half") == b"the next try"
 
-    @pytest.mark.parametrize("name", [
-        "v1/%2F%2e/a=b/~/A-Z_a.z~0123456789abcdef0123456789abcdef/x.json.zst",
-        "name@host/a:b,c;d!$&'()*+[]{}|^`<>\"/%",
-        "...",
-        ".hidden/..data",
-        "v1/-1/x.tmp",
-    ])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "v1/%2F%2e/a=b/~/A-Z_a.z~0123456789abcdef0123456789abcdef/x.json.zst",
+            "name@host/a:b,c;d!$&'()*+[]{}|^`<>\"/%",
+            "...",
+            ".hidden/..data",
+            "v1/-1/x.tmp",
+        ],
+    )
     def test_a_name_means_its_characters(self, store: BlobStore, raw: RawClient, name: str) -> None:
         """Nothing in it is decoded, expanded as a pattern or normalised."""
         store.put(name, [b"data"])

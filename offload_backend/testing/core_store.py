@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from offload_backend.address import AssetAddress, StateAddress, TaskAddress
-from offload_backend.corestore import CoreStore
+
+if TYPE_CHECKING:
+    from offload_backend.corestore import CoreStore
 
 __all__ = ["HOSTILE_TEXTS", "CoreStoreContract"]
 

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demo.airflow_site import AIRFLOW, Rest, site_environment, start_api_server
 from demo.processes import Process, Processes, free_port, wait_until
+from tests.airflow.rows import AssetRow, Rows, TaskRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 HERE = Path(__file__).parent
 SERVER_SECTION = "AIRFLOW__STATE_STORE__"  # the API server reads these settings as well as the task
@@ -36,51 +39,8 @@ class Attempt:
     log: str
 
     def __str__(self) -> str:
-        return f"{self.task_id}[{self.map_index}] try {self.try_number}: {self.state} ({self.exit_code})\n{self.log}"
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """A row of ``task_state_store``; ``value`` is the text in the database."""
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-    region_id: str
-    key: str
-    value: str
-    expires_at: str | None
-
-    @property
-    def ref(self) -> str | None:
-        """What the worker's backend returned, or None for a plain value."""
-        return _ref(self.value)
-
-
-@dataclass(frozen=True)
-class AssetRow:
-    """A row of ``asset_state_store``, with the asset it belongs to."""
-
-    asset_id: int
-    name: str
-    uri: str
-    key: str
-    value: str
-    writer: str
-
-    @property
-    def ref(self) -> str | None:
-        """What the worker's backend returned, or None for a plain value."""
-        return _ref(self.value)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Every state row there is."""
-
-    task: tuple[TaskRow, ...]
-    asset: tuple[AssetRow, ...]
+        head = f"{self.task_id}[{self.map_index}] try {self.try_number}"
+        return f"{head}: {self.state} ({self.exit_code})\n{self.log}"
 
 
 @dataclass
@@ -248,7 +208,8 @@ class Airflow:
     def asset_events(self, name: str) -> list[dict[str, Any]]:
         """What has been reported for an asset, oldest first: the ``extra`` of each event."""
         found = self.sql(
-            "SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id WHERE a.name = ? ORDER BY e.id", name
+            "SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id WHERE a.name = ? ORDER BY e.id",
+            name,
         )
         return [json.loads(extra) for (extra,) in found]
 
@@ -308,15 +269,12 @@ def boot(home: Path, env: Mapping[str, str]) -> Iterator[Airflow]:
 
 def wait_for_event(airflow: Airflow, asset: str, triggerer: Process, seconds: float = 60.0) -> dict[str, Any]:
     """The first event of an asset that has none yet."""
-    return wait_until(lambda: next(iter(airflow.asset_events(asset)), None), f"an event of {asset}", seconds, triggerer)
+    return wait_until(
+        lambda: next(iter(airflow.asset_events(asset)), None), f"an event of {asset}", seconds, triggerer
+    )
 
 
 _numbers = itertools.count(1)
-
-
-def _ref(value: str) -> str | None:
-    loaded = json.loads(value)
-    return loaded.get("__airflow_state_ref__") if isinstance(loaded, dict) else None
 
 
 def _readable(text: str) -> Iterator[str]:

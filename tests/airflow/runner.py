@@ -9,27 +9,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import json
 import os
 import sys
 import time
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.api.common.trigger_dag import trigger_dag
 from airflow.cli import cli_parser
+from airflow.configuration import conf
 from airflow.executors import workloads
 from airflow.executors.base_executor import BaseExecutor
 from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
-from airflow.models.taskinstance import TaskInstance
 from airflow.sdk import timezone
 from airflow.sdk.execution_time import supervisor
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import select
+
+if TYPE_CHECKING:
+    import io
+
+    from airflow.models.taskinstance import TaskInstance
 
 SUPERVISOR_FAILED = 70  # sysexits.h EX_SOFTWARE
 
@@ -109,7 +113,7 @@ def wait(pid: int, seconds: float) -> int | None:
 
 
 def give_up(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int) -> None:
-    """What the scheduler does about a try that ended, or went silent, without telling its end: fail it or retry it."""
+    """As the scheduler does with a try that ended or fell silent without telling its end: fail it or retry it."""
     with create_session() as session:
         ti = _task_instance(session, dag_id, run_id, task_id, map_index)
         if ti.try_number == try_number and ti.state in (TaskInstanceState.QUEUED, TaskInstanceState.RUNNING):
@@ -124,14 +128,24 @@ def _tokens() -> Any:
 
 def _supervise(workload: Any, env: dict[str, str]) -> int:
     os.environ.update(env)
-    # The supervisor sleeps this long when its task closes its sockets a moment before it exits.
-    supervisor.MIN_HEARTBEAT_INTERVAL = 0.1
+    supervisor.MIN_HEARTBEAT_INTERVAL = conf.getint("workers", "min_heartbeat_interval")
+    _look_often()
     try:
         code = BaseExecutor.run_workload(workload)
-    except BaseException:  # noqa: BLE001 - nothing of this fork may return into the parent's loop
+    except BaseException:  # noqa: BLE001 - nothing of this fork may go on in the parent's loop
         traceback.print_exc()
         return SUPERVISOR_FAILED
     return 128 - code if code < 0 else code
+
+
+def _look_often() -> None:
+    # The supervisor sleeps to the next heartbeat when its task closes its sockets a moment before it exits.
+    service = supervisor.ActivitySubprocess._service_subprocess
+
+    def look(self: Any, max_wait_time: float, **options: Any) -> Any:
+        return service(self, min(max_wait_time, 0.1), **options)
+
+    supervisor.ActivitySubprocess._service_subprocess = look
 
 
 def _run(session: Any, dag_id: str, run_id: str) -> DagRun:

@@ -59,8 +59,10 @@ def test_it_implements_every_abstract_method_with_airflows_own_parameters() -> N
 
 def test_the_names_of_the_pre_release_documents_are_the_same_hooks() -> None:
     for kind in ("task", "asset"):
-        for old, new in ((f"serialize_{kind}_store_to_ref", f"serialize_{kind}_state_store_to_ref"),
-                         (f"deserialize_{kind}_store_from_ref", f"deserialize_{kind}_state_store_from_ref")):
+        for old, new in (
+            (f"serialize_{kind}_store_to_ref", f"serialize_{kind}_state_store_to_ref"),
+            (f"deserialize_{kind}_store_from_ref", f"deserialize_{kind}_state_store_from_ref"),
+        ):
             assert getattr(OffloadStateBackend, old) is getattr(OffloadStateBackend, new)
 
 
@@ -120,9 +122,7 @@ def test_an_sdk_that_keeps_none_inline_gets_none_for_small_values_only(
 
 
 @pytest.mark.parametrize("count", [10, 800, 2000, 4000, 8000, 20000])
-def test_no_row_trips_airflows_size_warning(
-    seam: seams.Seam, count: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_row_trips_airflows_size_warning(seam: seams.Seam, count: int, caplog: pytest.LogCaptureFixture) -> None:
     for value in ("ü" * count, '"' * count, "a" * count, ["\U0001f600"] * (count // 4)):
         seam.task().set("k", value)
         assert len(seam.supervisor.rows["task", "k"]) <= 65535
@@ -130,9 +130,7 @@ def test_no_row_trips_airflows_size_warning(
     assert "exceeds configured" not in caplog.text
 
 
-def test_the_inline_limit_follows_airflows_own_limit(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_inline_limit_follows_airflows_own_limit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__STATE_STORE__MAX_VALUE_STORAGE_BYTES", "1000")
     seam = seams.start(monkeypatch, seams.OURS)
     seam.task().set("k", "x" * 940)
@@ -206,9 +204,7 @@ def test_a_misspelt_setting_is_an_error_that_lists_the_settings(
         seam.task().set("k", 1)
 
 
-def test_the_peers_path_is_used_where_no_other_is_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_peers_path_is_used_where_no_other_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__COMMON_IO__STATE_STORE_OBJECTSTORAGE_PATH", f"file://{tmp_path}/peer")
     seam = seams.start(monkeypatch, seams.OURS)
     seam.task().set("k", BIG)

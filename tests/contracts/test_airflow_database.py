@@ -73,7 +73,7 @@ def url(request, tmp_path_factory):
 
 
 def _new_postgres_database():
-    server = pytest.importorskip("postgres_server").server()
+    server = pytest.importorskip("tests.postgres_server").server()
     name = f"airflow{uuid.uuid4().hex}"
     url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     admin = create_engine(url, isolation_level="AUTOCOMMIT")

@@ -5,7 +5,7 @@ import pytest
 from offload_backend.corestores.memory import MemoryCoreStore
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.testing.core_store import CoreStoreContract
-from postgres_server import postgres_url
+from tests.postgres_server import postgres_url
 
 __all__ = ["postgres_url"]
 

@@ -18,7 +18,7 @@ from offload_backend.address import AssetAddress, TaskAddress
 from offload_backend.corestores import engine
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.errors import ConfigError, CoreStoreError
-from postgres_server import postgres_url
+from tests.postgres_server import postgres_url
 
 __all__ = ["postgres_url"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,9 +16,25 @@ from offload_backend.stores.fsspec import FsspecBlobStore
 from offload_backend.stores.local import LocalBlobStore
 from offload_backend.stores.memory import MemoryBlobStore
 from offload_backend.stores.opening import open_store
+from offload_backend.stores.s3 import S3BlobStore
+from offload_backend.stores.s3_client import client_config, client_maker
 from offload_backend.testing.blob_store import BlobStoreContract
+from tests.conftest import CREDENTIALS
 
 PART_SIZE = BlobStoreContract.part_size
+
+
+@pytest.fixture(scope="module")
+def shared_client(s3_server):
+    settings = Settings(storage_options={"endpoint_url": s3_server, **CREDENTIALS})
+    return client_maker(settings.options)(client_config(settings))
+
+
+@pytest.fixture(scope="module")
+def shared_filesystem(s3_server):
+    options = {"endpoint_url": s3_server, **CREDENTIALS}
+    settings = Settings(part_size=PART_SIZE, storage_options=options, transport="fsspec")
+    return open_store("s3://any", settings)._filesystem
 
 
 class RawMemory:
@@ -58,11 +73,7 @@ class RawFiles:
         return [name for name in self._files() if ".part#" in name]
 
     def _files(self):
-        return [
-            os.path.relpath(os.path.join(folder, file), self.root)
-            for folder, _, files in os.walk(self.root)
-            for file in files
-        ]
+        return [str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()]
 
 
 class RawBucket:
@@ -79,7 +90,7 @@ class RawBucket:
         return self.bucket.read(self.prefix + name)
 
     def names(self):
-        return {key.removeprefix(self.prefix) for key in self.bucket.keys()}
+        return {key.removeprefix(self.prefix) for key in self.bucket.all_keys()}
 
     def unfinished(self):
         return self.bucket.unfinished_uploads()
@@ -125,8 +136,8 @@ class TestLocal(BlobStoreContract):
 
 class TestS3ThroughBoto3(BlobStoreContract):
     @pytest.fixture
-    def store(self, bucket):
-        return open_store(f"{bucket.url}/state", Settings(part_size=PART_SIZE, storage_options=bucket.options))
+    def store(self, bucket, shared_client):
+        return S3BlobStore(f"{bucket.url}/state", lambda _: shared_client, Settings(part_size=PART_SIZE))
 
     @pytest.fixture
     def raw(self, bucket):
@@ -135,9 +146,8 @@ class TestS3ThroughBoto3(BlobStoreContract):
 
 class TestS3ThroughFsspec(BlobStoreContract):
     @pytest.fixture
-    def store(self, bucket):
-        settings = Settings(part_size=PART_SIZE, storage_options=bucket.options, transport="fsspec")
-        return open_store(f"{bucket.url}/state", settings)
+    def store(self, bucket, shared_filesystem):
+        return FsspecBlobStore(f"{bucket.url}/state", shared_filesystem, PART_SIZE)
 
     @pytest.fixture
     def raw(self, bucket):

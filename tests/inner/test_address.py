@@ -35,9 +35,7 @@ def test_a_task_and_an_asset_have_the_documented_names():
     assert name_of(TaskAddress("d", "r", "t", 3, REGION)) == (
         f"v1/default/task/d/r/region={REGION}/t/3/k/{ID}.json.zst"
     )
-    assert name_of(AssetAddress(name="orders/daily")) == (
-        f"v1/default/asset/name=orders%2Fdaily/k/{ID}.json.zst"
-    )
+    assert name_of(AssetAddress(name="orders/daily")) == (f"v1/default/asset/name=orders%2Fdaily/k/{ID}.json.zst")
     assert name_of(AssetAddress(uri="s3://b/o")) == f"v1/default/asset/uri=s3%3A%2F%2Fb%2Fo/k/{ID}.json.zst"
 
 

@@ -65,7 +65,10 @@ SHAPES: dict[str, Any] = {
     "a long list in the depth": {"a": 1, "b": {"c": [0] * 3000, "d": {"e": floats, "f": [[[floats]]]}}},
     "long lists after many numbers": [0] * 5000 + [floats, floats],
     "long texts after short ones": ["a"] * 3000 + ["x" * 30_000] * 40,
-    "long texts of many bytes": {**{f"k{n}": n for n in range(3000)}, **{f"s{n}": "한" * 30_000 for n in range(12)}},
+    "long texts of many bytes": {
+        **{f"k{n}": n for n in range(3000)},
+        **{f"s{n}": "한" * 30_000 for n in range(12)},
+    },
     "long keys": {f"{n}" * 100: n for n in range(2000)},
     "mixed": [record if n % 3 else n for n, record in enumerate(records)],
     "dict of records": {str(n): record for n, record in enumerate(records)},

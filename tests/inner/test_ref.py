@@ -13,9 +13,7 @@ from tests.inner.values import QUICK, THOROUGH, any_text, json_values
 SHA = "0123456789abcdef" * 4
 URL = "s3://bucket/prefix/v1/default/task/d/r/t/-1/k/01999999-0000-7000-8000-000000000001.json.zst"
 REF = BlobRef(url=URL, size=5213, raw=34102, sha256=SHA, codec="json", about="list[2000]")
-TEXT = (
-    f"{URL}#offload=1&size=5213&raw=34102&sha256={SHA}&codec=json&frames=zstd&about=list[2000]"
-)  # as documented
+TEXT = f"{URL}#offload=1&size=5213&raw=34102&sha256={SHA}&codec=json&frames=zstd&about=list[2000]"  # as documented
 
 words = st.from_regex(r"[a-z][a-z0-9_-]{0,31}", fullmatch=True)
 urls = st.from_regex(r"[a-z][a-z0-9+.-]{0,8}://[!-\"$-~]{1,80}", fullmatch=True)
@@ -53,7 +51,7 @@ def test_parsing_what_was_formatted_gives_the_same_ref(ref):
 @example("s3://b/k#offload")
 @example("s3://b/k#offload=1&" + "&".join(f"f{n}=1" for n in range(40)))
 @example("s3://b/k\n")
-@example("s3://b/k#offload=1&size=١&raw=1&sha256=x&codec=json&frames=zstd")
+@example("s3://b/k#offload=1&size=\u0661&raw=1&sha256=x&codec=json&frames=zstd")
 def test_arbitrary_text_is_a_ref_or_none_or_one_of_two_errors(text):
     try:
         ref = parse_ref(text)
@@ -84,7 +82,9 @@ def test_no_json_text_is_a_ref(value, escape, indent):
     assert parse_ref(text) is None
 
 
-@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "", " s3://b/k", "1://x", "://x", "a:/b", "ä://b"])
+@pytest.mark.parametrize(
+    "text", ["NaN", "Infinity", "-Infinity", "", " s3://b/k", "1://x", "://x", "a:/b", "ä://b"]
+)
 def test_other_texts_that_are_not_refs(text):
     assert not is_ref(text)
     assert parse_ref(text) is None

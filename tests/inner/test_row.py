@@ -25,7 +25,7 @@ def test_an_envelope_gives_back_its_text(text):
 
 @THOROUGH
 @given(json_values)
-@example("한글 \"quoted\" \\ 😀 \x00")
+@example('한글 "quoted" \\ 😀 \x00')
 @example({"a": [1, 2.5, None]})
 @example([[], {}, ""])
 def test_the_size_is_that_of_the_row_airflow_stores(value):

@@ -1,0 +1,221 @@
+"""Results as Markdown tables: medians, and ratios with the range that single repetitions gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.contestants import NAMES
+
+__all__ = ["END", "README", "START", "tables", "write_readme"]
+
+README = Path(__file__).with_name("README.md")
+START, END = "<!-- results -->", "<!-- /results -->"
+_SERVERS = {
+    "loopback": "Loopback: the server answers at once",
+    "shaped": "Shaped: 20 ms before each answer, 90 MB/s per connection",
+}
+Measurement = dict[str, Any]
+
+
+def tables(results: dict[str, Any]) -> str:
+    """Every table of a run, as the README shows them."""
+    measured = _Measured(results["measurements"])
+    parts = [_heading(results)]
+    for server, title in _SERVERS.items():
+        rows = [*_value_times(measured, server), *_small_times(measured, server), *_start_times(measured, server)]
+        if rows:
+            parts.append(_table(title, ("", NAMES["ours"], NAMES["peer"], "times as fast (range)", "CPU"), rows))
+    parts.append(_costs(measured))
+    parts.append(_start(measured))
+    parts.append(_inline(measured))
+    parts += [_phases(measured, server) for server in _SERVERS]
+    return "\n\n".join(filter(None, parts))
+
+
+def write_readme(text: str, readme: Path = README) -> None:
+    """Put the tables between the README's two marks."""
+    whole = readme.read_text()
+    head, _, rest = whole.partition(START)
+    _, mark, tail = rest.partition(END)
+    if not mark:
+        raise ValueError(f"{readme} lacks {START} or {END}")
+    readme.write_text(f"{head}{START}\n{text}\n{END}{tail}")
+
+
+class _Measured:
+    """The measurements, by what they are of."""
+
+    def __init__(self, measurements: Iterable[Measurement]) -> None:
+        self._all = list(measurements)
+
+    def works(self, server: str, operation: str) -> list[str]:
+        """In the order of the plan."""
+        return list(dict.fromkeys(m["work"] for m in self.of(server=server, operation=operation)))
+
+    def series(self, field: str | Callable[[Measurement], float], **about: str) -> list[float]:
+        """One figure of every repetition."""
+        read = field if callable(field) else lambda m: m[field]
+        return [read(m) for m in sorted(self.of(**about), key=lambda m: int(m["repeat"]))]
+
+    def one(self, **about: str) -> Measurement | None:
+        """The last repetition, for what every repetition has alike."""
+        found = self.of(**about)
+        return found[-1] if found else None
+
+    def of(self, **about: str) -> list[Measurement]:
+        """Every measurement that has all of these."""
+        return [m for m in self._all if all(m[name] == value for name, value in about.items())]
+
+
+def _value_times(measured: _Measured, server: str) -> list[tuple[str, ...]]:
+    rows = []
+    for work in measured.works(server, "get"):
+        for operation in ("set", "get"):
+            about = {"work": work, "server": server, "operation": operation}
+            ours, peer = (measured.series("seconds", contestant=each, **about) for each in ("ours", "peer"))
+            cpu = [measured.series("cpu", contestant=each, **about) for each in ("ours", "peer")]
+            rows.append((f"`{operation}` {work}", *_versus(ours, peer, _seconds), _pair(cpu, _seconds)))
+            gzip = measured.series("seconds", contestant="peer-gzip", **about)
+            if gzip:
+                cpu[1] = measured.series("cpu", contestant="peer-gzip", **about)
+                name = f"`{operation}` {work}, common-io with gzip"
+                rows.append((name, *_versus(ours, gzip, _seconds), _pair(cpu, _seconds)))
+    return rows
+
+
+def _small_times(measured: _Measured, server: str) -> list[tuple[str, ...]]:
+    rows = []
+    for operation in ("set", "get"):
+        about = {"work": "small", "server": server}
+        ours, peer = (measured.series(operation, contestant=each, **about) for each in ("ours", "peer"))
+        if ours:
+            rows.append((f"`{operation}` of 4 kB, offloaded", *_versus(ours, peer, _milliseconds), ""))
+    return rows
+
+
+def _start_times(measured: _Measured, server: str) -> list[tuple[str, ...]]:
+    def first(m: Measurement) -> float:
+        return float(m["backend"] + m["set"])
+
+    about = {"work": "start", "server": server}
+    ours, peer = (measured.series(first, contestant=each, **about) for each in ("ours", "peer"))
+    if not ours:
+        return []
+    return [("first `set` of a process, 1 MB, with imports", *_versus(ours, peer, _seconds), "")]
+
+
+def _costs(measured: _Measured) -> str:
+    rows = []
+    for work in measured.works("loopback", "get"):
+        for operation in ("set", "get"):
+            for contestant in ("ours", "peer", "peer-gzip"):
+                about = {"work": work, "server": "loopback", "operation": operation, "contestant": contestant}
+                last = measured.one(**about)
+                if last:
+                    rows.append(
+                        (
+                            f"`{operation}` {work}",
+                            NAMES[contestant],
+                            f"{median(measured.series(lambda m: m['peak'] / m['json'], **about)):.2f}",
+                            f"{median(measured.series(lambda m: m['kept'] / m['json'], **about)):.2f}",
+                            f"{last['stored'] / 1e6:.1f} of {last['json'] / 1e6:.1f}",
+                            _requests(last["requests"]),
+                        )
+                    )
+    header = ("", "", "peak memory ÷ JSON", "kept ÷ JSON", "stored MB of JSON MB", "requests")
+    return _table("Memory, bytes and requests", header, [*rows, *_small_costs(measured)]) if rows else ""
+
+
+def _small_costs(measured: _Measured) -> list[tuple[str, ...]]:
+    rows = []
+    for operation in ("set", "get"):
+        for contestant in ("ours", "peer"):
+            last = measured.one(work="small", server="loopback", contestant=contestant)
+            if last:
+                each = {name: n / last["operations"] for name, n in last[f"{operation} requests"].items()}
+                rows.append((f"`{operation}` of 4 kB", NAMES[contestant], "", "", "", _requests(each)))
+    return rows
+
+
+def _start(measured: _Measured) -> str:
+    rows = []
+    for contestant in ("ours", "peer"):
+        about = {"work": "start", "server": "loopback", "contestant": contestant}
+        if measured.one(**about):
+            parts = [median(measured.series(name, **about)) for name in ("python", "airflow", "backend", "set")]
+            whole = median(measured.series(lambda m: m["python"] + m["airflow"] + m["backend"] + m["set"], **about))
+            modules = f"{median(measured.series('modules', **about)):.0f}"
+            rows.append((NAMES[contestant], *map(_seconds, (*parts, whole)), modules))
+    header = ("", "Python starts", "Airflow imported", "backend imported", "first `set`", "in all", "modules imported")
+    return _table("The first `set` of 1 MB of a new Python process (loopback)", header, rows) if rows else ""
+
+
+def _inline(measured: _Measured) -> str:
+    series = {
+        each: measured.series("microseconds", work="inline", contestant=each) for each in ("none", "ours", "peer")
+    }
+    if not series["none"]:
+        return ""
+    base = median(series["none"])
+    rows = [(NAMES[each], f"{median(found):.0f}", f"{median(found) - base:.0f}") for each, found in series.items()]
+    title = "`set` and `get` of 1 kB that stays in its row, without Airflow's own round trips"
+    return _table(title, ("", "µs", "added µs"), rows)
+
+
+def _phases(measured: _Measured, server: str) -> str:
+    works = measured.works(server, "phases")
+    rows = []
+    for work in works:
+        for operation in ("set", "get"):
+            found = [m[operation] for m in measured.of(work=work, server=server)]
+            shares = {name: median(each[name] for each in found) for name in found[0]}
+            whole = shares.pop("whole")
+            said = ", ".join(f"{name} {_seconds(s)}" for name, s in shares.items())
+            rows.append((f"`{operation}` {work.removeprefix('phases of ')}", _seconds(whole), said))
+    title = f"Where our own seconds go: the whole, and each phase run alone ({server})"
+    return _table(title, ("", "whole", "phases"), rows) if rows else ""
+
+
+def _versus(ours: list[float], peer: list[float], show: Callable[[float], str]) -> tuple[str, str, str]:
+    """Both medians, and how many times as fast ours is: of the medians, and of each repetition at least and most."""
+    if not ours or not peer:
+        return (show(median(ours)) if ours else "", show(median(peer)) if peer else "", "")
+    ratios = [theirs / own for own, theirs in zip(ours, peer, strict=False)]
+    spread = f" ({min(ratios):.1f} to {max(ratios):.1f})" if len(ratios) > 1 else ""
+    return show(median(ours)), show(median(peer)), f"**{median(peer) / median(ours):.1f}**{spread}"
+
+
+def _pair(series: list[list[float]], show: Callable[[float], str]) -> str:
+    return " / ".join(show(median(each)) for each in series if each)
+
+
+def _requests(counts: dict[str, float]) -> str:
+    return ", ".join(f"{number:g} {name}" for name, number in sorted(counts.items()))
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else _milliseconds(seconds * 1e3)
+
+
+def _milliseconds(milliseconds: float) -> str:
+    return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.1f} ms"
+
+
+def _heading(results: dict[str, Any]) -> str:
+    machine = results["machine"]
+    said = [
+        f"Made {results['made'][:10]} in {results['minutes']:g} minutes against {results['server']} with Python "
+        f"{machine['python']} on {machine['cores']} cores of {machine['processor']}, {machine['system']}.",
+        "Versions: " + ", ".join(f"{name} {v}" for name, v in machine["packages"].items()) + ".",
+    ]
+    if results["server"] == "moto":
+        said.insert(0, "**Made with moto: the times say nothing.**")
+    return "\n".join(said)
+
+
+def _table(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return f"### {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,104 @@
+"""S3 servers to measure against: s3bench, built from source here, or moto where there is no Go."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["SHAPED", "Server", "find_go", "moto", "s3bench"]
+
+ROOT = Path(__file__).parents[1]
+SHAPED = ("-latency", "20ms", "-rate", "90000000")
+_SOURCE = Path(__file__).parent / "s3bench"
+_GO = ROOT / ".venv-go"
+_CREDENTIALS = {"aws_access_key_id": "benchmark", "aws_secret_access_key": "benchmark-secret"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server; ``GET /_stats`` at its endpoint counts requests by S3's names for them."""
+
+    endpoint: str
+
+    def make_bucket(self, name: str) -> None:
+        self._client.create_bucket(Bucket=name)
+
+    def drop_bucket(self, name: str) -> None:
+        """Remove the bucket and what is in it."""
+        client = self._client
+        found = client.list_objects_v2(Bucket=name).get("Contents", ())
+        if found:
+            client.delete_objects(Bucket=name, Delete={"Objects": [{"Key": each["Key"]} for each in found]})
+        client.delete_bucket(Bucket=name)
+
+    def size(self, bucket: str, url: str) -> int:
+        """Stored bytes of the object with this URL."""
+        key = url.partition(f"{bucket}/")[2]
+        return int(self._client.head_object(Bucket=bucket, Key=key)["ContentLength"])
+
+    @property
+    def _client(self) -> Any:
+        from boto3.session import Session
+
+        session = Session(**_CREDENTIALS, region_name="us-east-1")
+        return session.client("s3", endpoint_url=self.endpoint)
+
+
+def find_go() -> str | None:
+    """The Go compiler that ``make bench`` installed, or another one on the PATH."""
+    own = _GO / "bin" / "go"
+    return str(own) if own.exists() else shutil.which("go")
+
+
+@contextmanager
+def s3bench(go: str, folder: Path, *options: str) -> Iterator[Server]:
+    """s3bench on a free port until the block ends, built in ``folder`` if it is not yet there."""
+    binary = folder / "s3bench"
+    if not binary.exists():
+        settings = {"GOTOOLCHAIN": "local", "GOFLAGS": "-trimpath", "GOCACHE": str(folder / "go-cache")}
+        command = [go, "build", "-o", str(binary), "."]
+        subprocess.run(command, cwd=_SOURCE, env={**os.environ, **settings}, check=True)
+    process = subprocess.Popen(
+        [binary, "-leash", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield Server(process.stdout.readline().strip())
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def moto() -> Iterator[Server]:
+    """moto in this process. It computes and copies so much that times against it mean nothing."""
+    from tests import s3
+
+    with s3.serve() as recorder:
+        everything = s3.S3(recorder.endpoint, "*")
+        recorder.servers["*"] = everything
+        recorder.app = _Statistics(everything, recorder.app)
+        yield Server(recorder.endpoint)
+
+
+class _Statistics:
+    """WSGI: answers ``/_stats`` from what was recorded, and passes on all else."""
+
+    def __init__(self, recorded: Any, app: Any) -> None:
+        self._recorded = recorded
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/_stats":
+            return self._app(environ, start_response)  # type: ignore[no-any-return]
+        requests = [each for each in self._recorded.requests if each.path != "/_stats"]
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(Counter(each.operation for each in requests)).encode()]

@@ -1,0 +1,83 @@
+"""What the demo sees from outside: the rows in Airflow's database and the objects in the bucket."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import zstandard
+
+from offload_backend.ref import BlobRef, PeerRef, parse_ref
+from offload_backend.row import open_envelope
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Blob", "Bucket", "Rows", "download", "read_rows"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The task's two rows: a small value kept inline, and the text of the large one's."""
+
+    progress: tuple[dict[str, Any], ...] = ()
+    checkpoint: str = ""
+
+    @property
+    def ref(self) -> BlobRef:
+        """The ref inside the checkpoint's row; LookupError when the value was not offloaded."""
+        ref = parse_ref(open_envelope(json.loads(self.checkpoint)) or "") if self.checkpoint else None
+        if ref is None or isinstance(ref, PeerRef):
+            raise LookupError(f"the checkpoint's row holds no ref: {self.checkpoint[:200]!r}")
+        return ref
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """How much there is in it."""
+
+    objects: int
+    size: int
+
+    @classmethod
+    def of(cls, client: Any, name: str) -> Bucket:
+        """Count now."""
+        entries = client.list_objects_v2(Bucket=name).get("Contents", [])
+        return cls(len(entries), sum(entry["Size"] for entry in entries))
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A blob opened with nothing but an S3 client, Zstandard and JSON."""
+
+    sha256: str
+    size: int
+    raw_size: int
+    value: Any
+
+
+def read_rows(database: Path, run_id: str) -> Rows:
+    """Both rows as they are now, in one read."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
+        found = dict(
+            connection.execute("SELECT key, value FROM task_state_store WHERE run_id = ?", (run_id,)).fetchall()
+        )
+    progress = json.loads(found.get("progress", "[]"))
+    inline = open_envelope(progress)
+    return Rows(tuple(json.loads(inline) if inline else progress), found.get("checkpoint", ""))
+
+
+def download(client: Any, ref: BlobRef, target: Path) -> Blob:
+    """Fetch the blob a ref names into ``target`` and open it without this project's code."""
+    bucket, _, key = ref.url.partition("://")[2].partition("/")
+    client.download_file(bucket, key, str(target))
+    stored = target.read_bytes()
+    reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(stored), read_across_frames=True)
+    raw = reader.read()
+    return Blob(hashlib.sha256(stored).hexdigest(), len(stored), len(raw), orjson.loads(raw))

@@ -1,0 +1,56 @@
+"""The ``offload`` command. Exit codes: 0 done, 1 failed, 2 usage or configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 (typer evaluates annotations)
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from offload_backend import __version__
+from offload_backend.errors import ConfigError, OffloadError
+
+__all__ = ["app"]
+
+
+class _Verbs(TyperGroup):
+    """Says errors of ours in words instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OffloadError as error:
+            typer.echo(f"offload: {error}", err=True)
+            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+
+
+app = typer.Typer(cls=_Verbs, add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"offload-backend {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def offload(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Large Airflow task and asset state in object storage."""
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        Path | None, typer.Option(help="Work in this directory, new or empty, and leave it for a look.")
+    ] = None,
+) -> None:
+    """Kill a task that stores checkpoints, and watch its retry resume; without Airflow, in seconds."""
+    from offload_backend.cli.demo import run_demo
+
+    run_demo(keep)

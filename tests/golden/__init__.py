@@ -1,0 +1,1 @@
+"""What the formats looked like when they were released; today's code must still read it."""

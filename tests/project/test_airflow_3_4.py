@@ -1,0 +1,30 @@
+"""The tests of the Airflow face once more, in an environment that has the next Airflow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PYTHON = "OFFLOAD_AIRFLOW34_PYTHON"
+
+
+@pytest.mark.timeout(1200)
+def test_the_airflow_face_under_3_4(capfd: pytest.CaptureFixture[str]) -> None:
+    python = os.environ.get(PYTHON)
+    if not python:
+        pytest.skip(f"{PYTHON} names no interpreter with Airflow 3.4: run `make test` with Python 3.11 or newer")
+    with capfd.disabled():
+        print(f"\n--- tests/airflow under Airflow 3.4, {python}", flush=True)
+        command = [python, "-m", "pytest", "tests/airflow", "-p", "no:cacheprovider"]
+        done = subprocess.run(command, cwd=ROOT, check=False)
+        print("--- end of tests/airflow under Airflow 3.4", flush=True)
+    assert done.returncode == 0, "see above, between the lines that start with ---"
+
+
+def test_it_is_another_environment_than_this_one() -> None:
+    assert os.environ.get(PYTHON) != sys.executable

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from offload_backend.errors import BlobNotFoundError, ForeignRefError, StoreError
+from offload_backend.stores.local import LocalBlobStore
+from tests.stores.conftest import without_rights
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def store(root):
+    return LocalBlobStore(f"file://{root}")
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "secret").write_bytes(b"secret")
+    return folder
+
+
+def files_below(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+
+
+@pytest.mark.parametrize("name", ["v1/link/secret", "v1/secret-link"])
+def test_no_symbolic_link_below_the_root_is_read(store, root, elsewhere, name):
+    (root / "v1").mkdir(parents=True)
+    (root / "v1/link").symlink_to(elsewhere)
+    (root / "v1/secret-link").symlink_to(elsewhere / "secret")
+    with pytest.raises(ForeignRefError, match="symbolic link"):
+        b"".join(store.get(name))
+    with pytest.raises(ForeignRefError, match="symbolic link"):
+        store.get_range(name, 0, 1)
+
+
+def test_no_symbolic_link_below_the_root_is_written_through(store, root, elsewhere):
+    (root / "v1").mkdir(parents=True)
+    (root / "v1/link").symlink_to(elsewhere)
+    (root / "v1/dangling").symlink_to(elsewhere / "new")
+    with pytest.raises(ForeignRefError, match="symbolic link"):
+        store.put("v1/link/blob", [b"x"])
+    with pytest.raises(StoreError, match="EEXIST"):
+        store.put("v1/dangling", [b"x"])
+    assert files_below(elsewhere) == ["secret"]
+
+
+def test_no_symbolic_link_below_the_root_is_deleted_or_deleted_through(store, root, elsewhere):
+    (root / "v1").mkdir(parents=True)
+    (root / "v1/link").symlink_to(elsewhere)
+    (root / "v1/secret-link").symlink_to(elsewhere / "secret")
+    store.put("v1/blob", [b"x"])
+    report = store.delete(["v1/link/secret", "v1/blob", "v1/secret-link"])
+    assert report.deleted == ("v1/blob",)
+    assert set(report.failed) == {"v1/link/secret", "v1/secret-link"}
+    assert (elsewhere / "secret").exists()
+    assert (root / "v1/secret-link").is_symlink()
+
+
+def test_no_symbolic_link_below_the_root_is_listed(store, root, elsewhere):
+    store.put("v1/blob", [b"x"])
+    (root / "v1/link").symlink_to(elsewhere)
+    (root / "v1/secret-link").symlink_to(elsewhere / "secret")
+    (root / "v1/round").symlink_to(root)
+    assert [info.name for info in store.list()] == ["v1/blob"]
+    with pytest.raises(ForeignRefError, match="symbolic link"):
+        list(store.list("v1/link/"))
+
+
+def test_the_root_itself_may_be_a_symbolic_link(tmp_path, elsewhere):
+    (tmp_path / "root").symlink_to(elsewhere)
+    store = LocalBlobStore(f"file://{tmp_path}/root")
+    store.put("v1/blob", [b"x"])
+    assert (elsewhere / "v1/blob").read_bytes() == b"x"
+    assert store.location == f"file://{tmp_path}/root"
+
+
+def test_a_name_is_never_reused(store, root):
+    store.put("v1/blob", [b"first"])
+    with pytest.raises(StoreError, match="EEXIST"):
+        store.put("v1/blob", [b"second"])
+    assert b"".join(store.get("v1/blob")) == b"first"
+    assert files_below(root) == ["v1/blob"]
+
+
+def test_a_blob_is_on_the_disk_before_it_has_its_name_and_the_name_before_put_returns(store, monkeypatch):
+    happened = []
+    real_fsync, real_rename = os.fsync, os.rename
+
+    def fsync(descriptor):
+        happened.append("folder" if Path(f"/proc/self/fd/{descriptor}").is_dir() else "file")
+        real_fsync(descriptor)
+
+    def rename(*args, **kwargs):
+        happened.append("rename")
+        real_rename(*args, **kwargs)
+
+    store.put("v1/first", [b"x"])
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", rename)
+    store.put("v1/second", [b"x"])
+    assert happened == ["file", "rename", "folder"]
+
+
+def test_an_unfinished_blob_is_not_listed(store, root):
+    def source():
+        yield b"x" * 10
+        assert list(store.list()) == []
+        assert [path.name.startswith(".part#") for path in (root / "v1").iterdir()] == [True]
+
+    store.put("v1/blob", source())
+    assert [info.name for info in store.list()] == ["v1/blob"]
+
+
+def test_a_process_killed_while_it_writes_leaves_no_blob(store, root):
+    script = f"""
+import time
+from offload_backend.stores.local import LocalBlobStore
+def source():
+    yield b"x" * 100_000
+    print("half way", flush=True)
+    time.sleep(60)
+LocalBlobStore("file://{root}").put("v1/blob", source())
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"half way\n"
+        process.send_signal(signal.SIGKILL)
+    assert list(store.list()) == []
+    with pytest.raises(BlobNotFoundError):
+        b"".join(store.get("v1/blob"))
+    store.put("v1/blob", [b"again"])
+    assert b"".join(store.get("v1/blob")) == b"again"
+
+
+def test_files_and_folders_get_the_rights_of_the_umask(store, root):
+    before = os.umask(0o027)
+    try:
+        store.put("v1/blob", [b"x"])
+    finally:
+        os.umask(before)
+    assert (root / "v1/blob").stat().st_mode & 0o777 == 0o640
+    assert (root / "v1").stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [(errno.ENOSPC, "full"), (errno.EDQUOT, "full"), (errno.EROFS, "denied"), (errno.EIO, "unreachable")],
+)
+@pytest.mark.parametrize("call", ["write", "fsync", "rename"])
+def test_a_disk_that_refuses_is_an_error_with_a_reason_and_leaves_nothing(store, root, monkeypatch, call, refusal):
+    number, reason = refusal
+    store.put("v1/before", [b"x"])
+
+    def refuse(*_, **__):
+        raise OSError(number, "injected")
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(StoreError) as caught:
+        store.put("v1/blob", [b"x" * 100])
+    assert caught.value.reason == reason
+    assert caught.value.location == f"file://{root}/v1/blob"
+    assert isinstance(caught.value.__cause__, OSError)
+    assert files_below(root) == ["v1/before"]
+
+
+def test_a_full_disk_names_the_setting(store, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "injected")
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(StoreError, match="ENOSPC") as caught:
+        store.put("v1/blob", [b"x"])
+    assert "[offload_backend] path" in caught.value.hint
+    assert not caught.value.retryable
+
+
+def test_missing_rights_are_told_by_every_method(store, root):
+    store.put("v1/a/blob", [b"x"])
+    with without_rights(root / "v1"):
+        for attempt in (
+            lambda: store.put("v1/a/new", [b"x"]),
+            lambda: b"".join(store.get("v1/a/blob")),
+            lambda: list(store.list()),
+        ):
+            with pytest.raises(StoreError) as caught:
+                attempt()
+            assert caught.value.reason == "denied"
+        assert store.delete(["v1/a/blob"]).failed == {"v1/a/blob": "delete failed: EACCES"}
+    assert files_below(root) == ["v1/a/blob"]
+
+
+def test_the_chunks_own_system_error_is_not_taken_for_the_stores(store):
+    def source():
+        yield b"x"
+        raise PermissionError(errno.EACCES, "reading the source")
+
+    with pytest.raises(PermissionError, match="reading the source"):
+        store.put("v1/blob", source())
+
+
+def test_what_is_no_plain_file_is_no_blob(store, root):
+    (root / "v1").mkdir(parents=True)
+    os.mkfifo(root / "v1/pipe")
+    with pytest.raises(BlobNotFoundError):
+        b"".join(store.get("v1/pipe"))
+    assert list(store.list()) == []
+
+
+def test_a_file_in_the_way_of_a_folder_is_an_error(store):
+    store.put("v1/blob", [b"x"])
+    with pytest.raises(StoreError, match="ENOTDIR"):
+        store.put("v1/blob/below", [b"x"])
+
+
+def test_a_delete_removes_the_folders_it_empties_and_no_others(store, root):
+    for name in ("v1/a/b/c/one", "v1/a/b/two", "v1/d/three"):
+        store.put(name, [b"x"])
+    store.delete(["v1/a/b/c/one"])
+    assert not (root / "v1/a/b/c").exists()
+    assert (root / "v1/a/b/two").exists()
+    store.delete(["v1/a/b/two", "v1/d/three"])
+    assert root.exists()
+    assert list(root.iterdir()) == []
+
+
+def test_puts_survive_deletes_that_prune_the_same_folders(store):
+    def work(worker):
+        for round_ in range(60):
+            name = f"v1/a/b/c/{worker}-{round_}"
+            store.put(name, [b"x"])
+            assert store.delete([name]).failed == {}
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert list(store.list()) == []
+
+
+def test_a_listing_tolerates_what_vanishes_meanwhile_and_misses_nothing_that_stays(store):
+    for number in range(50):
+        store.put(f"v1/kept/{number}", [b"x"])
+    stop = threading.Event()
+
+    def churn():
+        while not stop.is_set():
+            store.put("v1/churn/a/b", [b"x"])
+            store.delete(["v1/churn/a/b"])
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(30):
+            kept = [info.name for info in store.list() if info.name.startswith("v1/kept/")]
+            assert len(kept) == 50
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_reader_that_stops_early_leaves_no_descriptor_open(store):
+    store.put("v1/blob", [b"x" * 3_000_000])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        chunks = store.get("v1/blob")
+        assert len(next(chunks)) == 1024 * 1024
+        chunks.close()
+        store.get_range("v1/blob", 0, 10)
+        list(store.list())
+        store.delete(["v1/missing/x"])
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

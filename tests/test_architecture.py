@@ -1,0 +1,214 @@
+"""The shape of the package: who may import whom, where the drivers are, how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "offload_backend"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+LAYERS = {
+    "data": ["address", "errors", "location", "ref", "row", "settings"],
+    "port": ["blobfile", "blobstore", "codecs", "corestore", "peervalue"],
+    "policy": ["offloader", "reclaimer"],
+    "store": ["stores"],
+    "core store": ["corestores"],
+    "opening": ["stores.opening"],
+    "stand-alone": ["accessors", "configuration", "custom", "namespace", "state"],
+    "airflow": ["airflow"],
+    "cli": ["cli"],
+    "testing": ["testing"],
+    "package": [""],
+}
+"""Which modules, or packages with all below them, make up each layer; the longest match counts."""
+
+INNER = {"package", "data", "port"}
+ADAPTERS = {"store", "core store", "opening"}
+MAY_IMPORT = {
+    "data": {"package", "data"},
+    "port": INNER,
+    "policy": INNER | {"policy"},
+    "store": INNER | {"store"},
+    "core store": INNER | {"core store"},
+    "opening": INNER | {"store"},
+    "stand-alone": INNER | {"policy", "stand-alone"} | ADAPTERS,
+    "airflow": INNER | {"policy", "airflow"} | ADAPTERS,
+    "cli": INNER | {"policy", "stand-alone", "airflow", "cli"} | ADAPTERS,
+    "testing": INNER | {"policy", "stand-alone", "testing"} | ADAPTERS,
+    "package": {"stand-alone"},  # lazily, for `from offload_backend import connect`
+}
+
+DRIVERS = {
+    "airflow": ["airflow"],
+    "boto3": ["stores", "airflow.connections"],
+    "botocore": ["stores", "airflow.connections"],
+    "s3fs": ["stores", "airflow.connections"],
+    "fsspec": ["stores", "airflow.connections", "peervalue"],
+    "sqlalchemy": ["corestores"],
+    "zstandard": ["blobfile", "peervalue"],
+    "orjson": ["codecs.json"],
+    "pydantic": ["settings", "airflow.provider"],
+    "typer": ["cli"],
+    "rich": ["cli"],
+    "pytest": ["testing"],
+    "hypothesis": ["testing"],
+}
+"""The only places that may import a library, by its name."""
+
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 45
+
+
+def module_of(path: Path) -> str:
+    """The module's name without the package's: ``stores.s3``, or empty for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def layer_of(module: str) -> str:
+    candidates = [
+        (len(name), layer)
+        for layer, names in LAYERS.items()
+        for name in names
+        if (name and is_in(module, name)) or module == name
+    ]
+    assert candidates, f"offload_backend.{module} belongs to no layer: add it to LAYERS"
+    return max(candidates)[1]
+
+
+def is_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Full names of all imported modules, wherever the import stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide who imports whom"
+            assert node.module is not None
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            found = [name for name in submodules if own(name) in MODULES]
+            yield from found or [node.module]
+
+
+def own(name: str) -> str | None:
+    """The module's name without the package's, or ``None`` for another package's."""
+    top, _, rest = name.partition(".")
+    return rest if top == "offload_backend" else None
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in MODULES.items()}
+IMPORTS = {module: sorted(set(imports_of(tree))) for module, tree in TREES.items()}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_inwards_only(module):
+    layer = layer_of(module)
+    for name in IMPORTS[module]:
+        imported = own(name)
+        if imported is not None and imported != module:
+            other = layer_of(imported)
+            assert other in MAY_IMPORT[layer], f"{layer} module {module} imports {other} module {imported}"
+
+
+@pytest.mark.parametrize("layer", [layer for layer in LAYERS if layer != "package"])
+def test_every_layer_has_modules(layer):
+    assert any(layer_of(module) == layer for module in MODULES)
+
+
+def adapters() -> set[str]:
+    """Modules of stores and core stores that define one."""
+    return {
+        module
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and layer_of(module) in ADAPTERS
+        and node.name.endswith(("BlobStore", "CoreStore", "CoreReader"))
+    }
+
+
+@pytest.mark.parametrize("adapter", sorted(adapters()))
+def test_an_adapter_does_not_know_another(adapter):
+    others = {own(name) for name in IMPORTS[adapter]} & adapters()
+    assert others <= {adapter}
+
+
+@pytest.mark.parametrize("library", DRIVERS)
+def test_a_library_is_imported_only_where_it_belongs(library):
+    for module, names in IMPORTS.items():
+        if any(is_in(name, library) for name in names):
+            assert any(is_in(module, place) for place in DRIVERS[library]), f"{module} imports {library}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_and_functions_are_short(module):
+    text = MODULES[module].read_text(encoding="utf-8")
+    assert text.count("\n") <= LONGEST_FILE
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_named_for_its_concept(module):
+    vague = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
+    assert not set(re.split(r"[._]", module)) & vague
+
+
+DRIVERS_OF_STORES = ["airflow", "fsspec", "boto3", "botocore", "s3fs", "sqlalchemy", "typer"]
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("offload_backend", [*DRIVERS_OF_STORES, "pydantic", "zstandard", "orjson"]),
+        ("offload_backend.airflow", [*DRIVERS_OF_STORES, "pydantic", "zstandard", "orjson"]),
+        ("offload_backend.airflow.provider", DRIVERS_OF_STORES),
+        ("offload_backend.reclaimer", DRIVERS_OF_STORES),
+    ],
+)
+def test_importing_a_module_imports_nothing_heavy(module, heavy):
+    script = f"import sys; sys.path[:] = {sys.path!r}; import {module}; print(*set({heavy!r}) & sys.modules.keys())"
+    command = [sys.executable, "-S", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
+
+
+# Taken apart, so that this file does not find itself.
+MACHINE = re.compile(r"(?<![\w.])/(?:" + "|".join(["root", "work", "farm"]) + r")/|/tmp/" + r"lab\b")
+REGISTRY = re.compile("|".join(["pypi" + r"\.org/simple", "pythonhosted" + r"\.org", "registry" + r"\.npmjs"]))
+
+
+def files_of_the_repository() -> list[Path]:
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    return [ROOT / name for name in names.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("pattern", [MACHINE, REGISTRY], ids=["a machine's path", "a registry's address"])
+def test_no_file_holds(pattern):
+    found = []
+    for path in files_of_the_repository():
+        text = path.read_bytes().decode("utf-8", "replace")
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in pattern.finditer(text)]
+    assert not found
+
+
+def test_a_line_with_a_machines_path_would_be_found():
+    for line in ("cd /wo" + "rk/x", "'/ro" + "ot/.cache'", "(/tmp/" + "lab/x)"):
+        assert MACHINE.search(line), line
+    for line in ("/network/x", "s3://bucket/work/x", "./work/x", "/workers/"):
+        assert not MACHINE.search(line), line

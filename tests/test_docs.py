@@ -1,0 +1,54 @@
+"""What the documents show is true: code blocks run, links lead somewhere, tables are current."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.readme import ROOT, with_settings
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def blocks() -> list[tuple[str, str]]:
+    return [
+        (f"{path.relative_to(ROOT)}:{number}", code)
+        for path in DOCUMENTS
+        for number, code in enumerate(BLOCK.findall(path.read_text()), 1)
+    ]
+
+
+@pytest.mark.parametrize(("where", "code"), blocks(), ids=[where for where, _ in blocks()])
+def test_every_python_block_runs(where: str, code: str, tmp_path: Path) -> None:
+    exec(compile(code, where, "exec"), {"tmp": tmp_path, "__name__": "example"})
+
+
+def test_there_are_blocks_to_run() -> None:
+    assert any(where.startswith("README.md") for where, _ in blocks())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file(path: Path) -> None:
+    targets = [target for target, _ in LINK.findall(path.read_text()) if "://" not in target]
+    missing = [target for target in targets if not (path.parent / target).exists()]
+    assert not missing
+
+
+def test_the_settings_table_is_current() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert readme == with_settings(readme), "run: python -m tests.readme"
+
+
+def test_the_comparison_has_a_row_for_every_test() -> None:
+    from tests.peer import test_defects, test_strengths
+
+    readme = (ROOT / "README.md").read_text()
+    for module in (test_defects, test_strengths):
+        for name, function in vars(module).items():
+            if name.startswith("test_") and function.__doc__:
+                sentence = function.__doc__.strip().splitlines()[0]
+                assert f"| {sentence} |" in readme, "run: make compare"
