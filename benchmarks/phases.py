@@ -25,24 +25,23 @@ def measure(value: Any) -> dict[str, dict[str, float]]:
     store = open_store(settings.path, settings)
     offloader = Offloader(settings, lambda path: open_store(path, settings))
     address = TaskAddress("dag", "run", "task", -1)
-    ref, whole_set = _timed(lambda: offloader.offload(value, address, "key"))
+    ref, whole_set = _timed(offloader.offload, value, address, "key")
 
     pieces, encode = _timed(lambda: list(JsonCodec().encode(value)))
     blob = BlobFile({"id": _NAME}, pieces, level=settings.compression_level, max_raw=settings.max_value_bytes)
-    frames, compress_and_digest = _timed(lambda: list(blob))
+    frames, compress_and_digest = _timed(list, blob)
     del pieces
-    _, digest = _timed(lambda: _sha256(frames))
-    _, upload = _timed(lambda: store.put(_NAME, frames))
+    _, digest = _timed(_sha256, frames)
+    _, upload = _timed(store.put, _NAME, frames)
     del frames
 
     chunks, download = _timed(lambda: list(store.get(_NAME)))
-    data, decompress_and_digest = _timed(
-        lambda: read_blob(chunks, size=blob.size, raw=blob.raw, sha256=blob.sha256, blob_id=_NAME)
-    )
+    expected = {"size": blob.size, "raw": blob.raw, "sha256": blob.sha256, "blob_id": _NAME}
+    data, decompress_and_digest = _timed(read_blob, chunks, **expected)
     del chunks
-    found, decode = _timed(lambda: JsonCodec().decode(data))
+    found, decode = _timed(JsonCodec().decode, data)
     del found, data
-    _, whole_get = _timed(lambda: offloader.resolve(ref))
+    _, whole_get = _timed(offloader.resolve, ref)
     return {
         "set": {
             "encode": encode,
@@ -67,7 +66,7 @@ def _sha256(frames: list[bytes]) -> None:
         digest.update(frame)
 
 
-def _timed(action: Callable[[], Any]) -> tuple[Any, float]:
+def _timed(action: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[Any, float]:
     start = time.perf_counter()
-    result = action()
+    result = action(*arguments, **named)
     return result, time.perf_counter() - start

@@ -65,7 +65,13 @@ def run_started(environment: dict[str, str]) -> dict[str, Any]:
     """The figures of ``benchmarks.start`` in a Python process that is started for it."""
     command = [sys.executable, "-m", "benchmarks.start", repr(time.monotonic())]
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=_LIMIT, check=False
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT,
+        check=False,
     )
     if done.returncode:
         raise CaseFailedError(f"start: {done.stderr}")

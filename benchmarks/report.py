@@ -18,6 +18,7 @@ _SERVERS = {
     "shaped": "Shaped: 20 ms before each answer, 90 MB/s per connection",
 }
 Measurement = dict[str, Any]
+Row = tuple[str, ...]
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -70,8 +71,8 @@ class _Measured:
         return [m for m in self._all if all(m[name] == value for name, value in about.items())]
 
 
-def _value_times(measured: _Measured, server: str) -> list[tuple[str, ...]]:
-    rows = []
+def _value_times(measured: _Measured, server: str) -> list[Row]:
+    rows: list[Row] = []
     for work in measured.works(server, "get"):
         for operation in ("set", "get"):
             about = {"work": work, "server": server, "operation": operation}
@@ -86,8 +87,8 @@ def _value_times(measured: _Measured, server: str) -> list[tuple[str, ...]]:
     return rows
 
 
-def _small_times(measured: _Measured, server: str) -> list[tuple[str, ...]]:
-    rows = []
+def _small_times(measured: _Measured, server: str) -> list[Row]:
+    rows: list[Row] = []
     for operation in ("set", "get"):
         about = {"work": "small", "server": server}
         ours, peer = (measured.series(operation, contestant=each, **about) for each in ("ours", "peer"))
@@ -96,7 +97,7 @@ def _small_times(measured: _Measured, server: str) -> list[tuple[str, ...]]:
     return rows
 
 
-def _start_times(measured: _Measured, server: str) -> list[tuple[str, ...]]:
+def _start_times(measured: _Measured, server: str) -> list[Row]:
     def first(m: Measurement) -> float:
         return float(m["backend"] + m["set"])
 
@@ -129,8 +130,8 @@ def _costs(measured: _Measured) -> str:
     return _table("Memory, bytes and requests", header, [*rows, *_small_costs(measured)]) if rows else ""
 
 
-def _small_costs(measured: _Measured) -> list[tuple[str, ...]]:
-    rows = []
+def _small_costs(measured: _Measured) -> list[Row]:
+    rows: list[Row] = []
     for operation in ("set", "get"):
         for contestant in ("ours", "peer"):
             last = measured.one(work="small", server="loopback", contestant=contestant)
@@ -149,7 +150,7 @@ def _start(measured: _Measured) -> str:
             whole = median(measured.series(lambda m: m["python"] + m["airflow"] + m["backend"] + m["set"], **about))
             modules = f"{median(measured.series('modules', **about)):.0f}"
             rows.append((NAMES[contestant], *map(_seconds, (*parts, whole)), modules))
-    header = ("", "Python starts", "Airflow imported", "backend imported", "first `set`", "in all", "modules imported")
+    header = ("", "Python starts", "Airflow imported", "backend imported", "first `set`", "in all", "modules")
     return _table("The first `set` of 1 MB of a new Python process (loopback)", header, rows) if rows else ""
 
 
@@ -180,7 +181,7 @@ def _phases(measured: _Measured, server: str) -> str:
 
 
 def _versus(ours: list[float], peer: list[float], show: Callable[[float], str]) -> tuple[str, str, str]:
-    """Both medians, and how many times as fast ours is: of the medians, and of each repetition at least and most."""
+    """Both medians, how many times as fast ours is, and the same of single repetitions, least and most."""
     if not ours or not peer:
         return (show(median(ours)) if ours else "", show(median(peer)) if peer else "", "")
     ratios = [theirs / own for own, theirs in zip(ours, peer, strict=False)]
@@ -216,6 +217,6 @@ def _heading(results: dict[str, Any]) -> str:
     return "\n".join(said)
 
 
-def _table(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def _table(title: str, header: Row, rows: Iterable[Row]) -> str:
     lines = [header, tuple("---" for _ in header), *rows]
     return f"### {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)

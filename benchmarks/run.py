@@ -52,7 +52,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny values, moto, one of each; times mean nothing")
-    parser.add_argument("--only", default="", metavar="WORD", help="what has WORD in its name, such as 'records 100'")
+    parser.add_argument("--only", default="", metavar="WORD", help="what has WORD in its name: 'floats'")
     parser.add_argument("--out", type=Path, help=f"results as JSON (default: {RESULTS.name} beside the README)")
     return parser.parse_args()
 
@@ -76,8 +76,9 @@ def _take(step: plan.Step, running: dict[str, servers.Server]) -> Iterator[dict[
     about = {"work": work.name, "server": step.server, "contestant": step.contestant, "repeat": step.repeat}
     with _bucket(server) as bucket:
         for operation, figures in _measure(work, step.contestant, server, bucket):
-            print(f"{step.server:8} {work.name:15} {operation:6} {step.contestant:9} {_glance(figures)}", flush=True)
             yield {**about, "operation": operation, **figures}
+            said = f"{step.server:8} {work.name:15} {operation:6} {step.contestant:9} {_glance(figures)}"
+            print(said, flush=True)
 
 
 def _measure(

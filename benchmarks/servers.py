@@ -82,6 +82,7 @@ def moto() -> Iterator[Server]:
     """moto in this process. It computes and copies so much that times against it mean nothing."""
     from tests import s3
 
+    recorder: Any
     with s3.serve() as recorder:
         everything = s3.S3(recorder.endpoint, "*")
         recorder.servers["*"] = everything

@@ -15,7 +15,7 @@ __all__ = ["SHAPES", "compare", "make"]
 _SEED = 20_261_123
 _SAMPLE = 200
 _WORDS = 4_000
-_SYLLABLES = "an be co dra el fi gor hu ist jan ka lo mé nü or pa qui ré sto tu 検査 данные ü \U0001f4e6".split()
+_SYLLABLES = tuple("an be co dra el fi gor hu ist jan ka lo mé nü or pa qui ré sto tu 検査 данные ü 📦".split())  # noqa: SIM905 - one line is readable
 
 
 def records() -> Iterator[dict[str, Any]]:

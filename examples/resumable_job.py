@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 
 from offload_backend import connect
-from offload_backend.accessors import TaskStore
+from offload_backend.state import TaskStore
 
 
 class Cluster:

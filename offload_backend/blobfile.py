@@ -76,9 +76,7 @@ class BlobFile:
         first = _skippable(_HEADER_MAGIC, header)
         entries = [(len(first), 0)]
         yield first
-        compressor = zstandard.ZstdCompressor(
-            level=self._level, write_checksum=True, write_content_size=True
-        )
+        compressor = zstandard.ZstdCompressor(level=self._level, write_checksum=True, write_content_size=True)
         for chunk in _rechunk(self._chunks):
             self.raw += len(chunk)
             if self.raw > self._max_raw:
@@ -110,7 +108,8 @@ def read_blob(chunks: Iterable[bytes], *, size: int, raw: int, sha256: str, blob
     try:
         header = read_header(source)
         decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
-        with decompressor.stream_reader(source, read_size=_READ, read_across_frames=True) as frames:
+        reader = decompressor.stream_reader(source, read_size=_READ, read_across_frames=True)  # type: ignore[arg-type]  # it calls read() alone
+        with reader as frames:
             while piece := frames.read(_READ):
                 value += piece
                 if len(value) > raw:

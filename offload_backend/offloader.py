@@ -151,13 +151,11 @@ class Offloader:
                 hint="raise [offload_backend] max_value_bytes if the ref is genuine",
             )
         with _dangling():
-            data = read_blob(
-                store.get(name), size=ref.size, raw=ref.raw, sha256=ref.sha256, blob_id=blob_id
-            )
-        try:
-            return codec.decode(data)
-        except ValueError as error:
-            raise BlobCorruptError(f"the bytes are not {codec.name}") from error
+            data = read_blob(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.sha256, blob_id=blob_id)
+            try:
+                return codec.decode(data)
+            except ValueError as error:
+                raise BlobCorruptError(f"the bytes are not {codec.name}") from error
 
     def _own(self, name: str) -> str:
         """The id in a blob's name, or :class:`ForeignRefError` for a name this deployment did not write."""
@@ -166,8 +164,7 @@ class Offloader:
             raise ForeignRefError("the ref does not name a blob of this backend", hint=_FOREIGN)
         if parsed.deployment != self.settings.deployment:
             raise ForeignRefError(
-                f"the blob belongs to the deployment {parsed.deployment!r}, this is "
-                f"{self.settings.deployment!r}",
+                f"the blob belongs to the deployment {parsed.deployment!r}, this is {self.settings.deployment!r}",
                 hint="correct [offload_backend] deployment if it was renamed",
             )
         return parsed.id

@@ -72,9 +72,7 @@ def _read_all(file: IO[bytes], max_bytes: int) -> bytearray:
 
 def _bound(data: bytearray, max_bytes: int) -> None:
     if len(data) > max_bytes:
-        raise UnreadableBlobError(
-            f"larger than {max_bytes} bytes", hint="raise [offload_backend] max_value_bytes"
-        )
+        raise UnreadableBlobError(f"larger than {max_bytes} bytes", hint="raise [offload_backend] max_value_bytes")
 
 
 def _open_gzip(file: IO[bytes]) -> IO[bytes]:
@@ -87,7 +85,7 @@ def _open_zip(file: IO[bytes]) -> IO[bytes]:
 
 
 def _open_zstd(file: IO[bytes]) -> IO[bytes]:
-    return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)  # type: ignore[return-value]
+    return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
 
 
 def _open_lz4(file: IO[bytes]) -> IO[bytes]:

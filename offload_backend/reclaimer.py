@@ -84,9 +84,7 @@ class Reclaimer:
     def _reclaim(self, matches: Callable[[_Known], bool], asked_by: Writer) -> None:
         memory = self._own_memory()
         with memory.lock:
-            dead = [
-                text for text, known in memory.known.items() if matches(known) and _proven(known, asked_by)
-            ]
+            dead = [text for text, known in memory.known.items() if matches(known) and _proven(known, asked_by)]
             for text in dead:
                 del memory.known[text]
         if not dead:
@@ -98,7 +96,7 @@ class Reclaimer:
             _log.warning("%d of %d dead blobs were left behind: %s", len(report.failed), len(dead), reasons)
 
     def _own_memory(self) -> _Memory:
-        """This process's memory; its parent's lock might be held by a thread that is not here."""
+        """The memory of the running process; its parent's lock might be held by a thread that is not here."""
         if self._memory.pid != os.getpid():
             self._memory = _Memory()
         return self._memory

@@ -2,7 +2,7 @@
 
 A ref is a URL that a person can paste, with the facts in its fragment::
 
-    s3://bucket/prefix/v1/…/<id>.json.zst#offload=1&size=5213&raw=34102&sha256=<64 hex>&codec=json&frames=zstd&about=list[2000]
+    s3://bucket/prefix/v1/…/<id>.json.zst#offload=1&size=5213&raw=34102&sha256=…&codec=json&frames=zstd&about=list[9]
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from offload_backend.accessors import AssetStore, AssetStores, TaskStore, asset_address
 from offload_backend.address import AssetAddress, TaskAddress
-from offload_backend.configuration import data_directory, read_configuration
+from offload_backend.configuration import Configuration, data_directory, read_configuration
 from offload_backend.errors import ConfigError
 from offload_backend.namespace import Namespace, OffloadedValues, Values
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from offload_backend.corestore import CoreStore
     from offload_backend.settings import Settings
 
-__all__ = ["StateStores", "connect"]
+__all__ = ["AssetStore", "AssetStores", "StateStores", "TaskStore", "connect"]
 
 OWN_CLASSES = frozenset(
     {"offload_backend.airflow.OffloadStateBackend", "offload_backend.airflow.backend.OffloadStateBackend"}
@@ -59,19 +59,14 @@ def connect(
         settings["path"] = path if isinstance(path, str) else str(Path(path).absolute())
     if isinstance(core_store, str):
         settings["core_store"] = core_store
-    chosen = configuration.settings(settings)
     days = configuration.default_retention_days if default_retention_days is None else default_retention_days
     clears = configuration.clear_on_success if clear_on_success is None else clear_on_success
-    lent = None if isinstance(core_store, str) else core_store
-    backend = configuration.core_backend
-    if lent is None and not backend and not chosen.core_store.get_secret_value():
-        chosen = _embedded(chosen)
-    rows = lent or _open_core_store(chosen.core_store.get_secret_value(), backend)
     class_path, setting = ("", "") if path is not None else configuration.worker_backend
+    chosen, rows, on_close = _open_rows(configuration, configuration.settings(settings), core_store)
     return StateStores(
         rows,
         _values(chosen, class_path, setting),
-        on_close=rows.close if lent is None else _nothing,
+        on_close=on_close,
         default_retention_days=_checked_days(days),
         clear_on_success=clears,
     )
@@ -129,6 +124,18 @@ class StateStores:
 
     def _asset_store(self, address: AssetAddress) -> AssetStore:
         return AssetStore(Namespace(self._core_store, self._values, address))
+
+
+def _open_rows(
+    configuration: Configuration, settings: Settings, core_store: str | CoreStore | None
+) -> tuple[Settings, CoreStore, Callable[[], None]]:
+    """The core store and how to close it; and the settings, with places of our own where none were set."""
+    if core_store is not None and not isinstance(core_store, str):
+        return settings, core_store, _nothing
+    if not settings.core_store.get_secret_value() and not configuration.core_backend:
+        settings = _embedded(settings)
+    rows = _open_core_store(settings.core_store.get_secret_value(), configuration.core_backend)
+    return settings, rows, rows.close
 
 
 def _embedded(settings: Settings) -> Settings:

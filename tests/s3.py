@@ -109,9 +109,7 @@ def _refuse(environ: dict[str, Any], start_response: Any, fault: Fault) -> Itera
 def _every_key_denied(body: bytes, code: str) -> bytes:
     """The 200 that S3 gives a batch delete none of whose keys may be deleted."""
     keys = [part.split(b"</Key>")[0] for part in body.split(b"<Key>")[1:]]
-    errors = b"".join(
-        b"<Error><Key>" + key + b"</Key><Code>" + code.encode() + b"</Code></Error>" for key in keys
-    )
+    errors = b"".join(b"<Error><Key>" + key + b"</Key><Code>" + code.encode() + b"</Code></Error>" for key in keys)
     return b"<DeleteResult>" + errors + b"</DeleteResult>"
 
 

@@ -9,13 +9,13 @@ accessors use it (``sdk/execution_time/context.py``): ``set`` calls a hook and t
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from airflow.sdk.state import AssetScope, BaseStoreBackend, TaskScope
 
 from offload_backend.address import AssetAddress, StateAddress, TaskAddress
-from offload_backend.airflow.connections import open_store
 from offload_backend.airflow.configuration import clears_on_success, load_settings
+from offload_backend.airflow.connections import open_store
 from offload_backend.errors import ConfigError, InvalidKeyError
 from offload_backend.offloader import Offloader
 from offload_backend.reclaimer import Reclaimer, current_writer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OffloadStateBackend"]
 
-Scope = TaskScope | AssetScope
+Scope: TypeAlias = TaskScope | AssetScope
 MAX_KEY = 512
 """Characters of a key: the width of the column in Airflow's ``task_state_store`` and ``asset_state_store``."""
 
@@ -74,11 +74,11 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
     deserialize_task_store_from_ref = deserialize_task_state_store_from_ref
     deserialize_asset_store_from_ref = deserialize_asset_state_store_from_ref
 
-    def delete(self, scope: Scope, key: str, *, session: Any = None) -> None:  # noqa: ARG002 - Airflow's signature
+    def delete(self, scope: Scope, key: str, *, session: Any = None) -> None:
         """Give back the space of a key whose row Airflow has removed; storage trouble is only logged."""
         self._row_deleted(scope, key, current_writer())
 
-    def clear(self, scope: Scope, *, all_map_indices: bool = False, session: Any = None) -> None:  # noqa: ARG002 - Airflow's signature
+    def clear(self, scope: Scope, *, all_map_indices: bool = False, session: Any = None) -> None:
         """Give back the space of rows that Airflow has removed; storage trouble is only logged.
 
         Under ``clear_on_success`` the rows may still be there, and a crash before the success is
@@ -86,15 +86,15 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
         """
         self._rows_cleared(scope, current_writer())
 
-    async def adelete(self, scope: Scope, key: str, *, session: Any = None) -> None:  # noqa: ARG002 - Airflow's signature
+    async def adelete(self, scope: Scope, key: str, *, session: Any = None) -> None:
         """As :meth:`delete`, away from the event loop."""
         await asyncio.to_thread(self._row_deleted, scope, key, current_writer())
 
-    async def aclear(self, scope: Scope, *, all_map_indices: bool = False, session: Any = None) -> None:  # noqa: ARG002 - Airflow's signature
+    async def aclear(self, scope: Scope, *, all_map_indices: bool = False, session: Any = None) -> None:
         """As :meth:`clear`, away from the event loop."""
         await asyncio.to_thread(self._rows_cleared, scope, current_writer())
 
-    def get(self, scope: Scope, key: str, *, session: Any = None) -> NoReturn:  # noqa: ARG002 - Airflow's signature
+    def get(self, scope: Scope, key: str, *, session: Any = None) -> NoReturn:
         """Always :class:`ConfigError`: Airflow asks this only of a server-side backend."""
         raise _not_server_side()
 
@@ -110,7 +110,7 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
         """Always :class:`ConfigError`, as :meth:`get`."""
         raise _not_server_side()
 
-    async def aget(self, scope: Scope, key: str, *, session: Any = None) -> NoReturn:  # noqa: ARG002 - Airflow's signature
+    async def aget(self, scope: Scope, key: str, *, session: Any = None) -> NoReturn:
         """Always :class:`ConfigError`, as :meth:`get`."""
         raise _not_server_side()
 

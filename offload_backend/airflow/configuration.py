@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk.configuration import conf
 
+from offload_backend.configuration import beside_airflow
 from offload_backend.settings import SECTION, Settings
 
 __all__ = ["clears_on_success", "load_settings"]
@@ -19,16 +20,11 @@ def load_settings() -> Settings:
     """
     section = conf.getsection(SECTION) or {}
     settings = Settings.load({name: str(value) for name, value in section.items() if value not in (None, "")})
-    peer_path = conf.get("common.io", "state_store_objectstorage_path", fallback="") or ""
-    changes: dict[str, object] = {}
-    if peer_path and not settings.path:
-        changes["path"] = peer_path
-    elif peer_path and peer_path not in settings.read_paths:
-        changes["read_paths"] = (*settings.read_paths, peer_path)
-    row_limit = conf.getint("state_store", "max_value_storage_bytes", fallback=0)
-    if 0 < row_limit < settings.inline_limit:
-        changes["inline_limit"] = row_limit
-    return settings.replaced(changes) if changes else settings
+    return beside_airflow(
+        settings,
+        peer_path=conf.get("common.io", "state_store_objectstorage_path", fallback="") or "",
+        row_limit=conf.getint("state_store", "max_value_storage_bytes", fallback=0),
+    )
 
 
 def clears_on_success() -> bool:

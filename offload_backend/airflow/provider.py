@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 
 from offload_backend import __version__
 from offload_backend.settings import SECTION, Settings
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 __all__ = ["get_provider_info"]
 
@@ -32,7 +34,7 @@ def get_provider_info() -> dict[str, Any]:
 
 def _option(field: FieldInfo) -> dict[str, Any]:
     """One option; every default is text, as in the configuration file."""
-    kind = {int: "integer", float: "float"}.get(field.annotation or str, "string")
+    kind = "integer" if field.annotation is int else "float" if field.annotation is float else "string"
     default = field.default
     if isinstance(default, SecretStr):
         default = default.get_secret_value()

@@ -26,7 +26,7 @@ PIECE = 1024 * 1024
 _SPLIT_DEPTH = 8
 _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _TYPES = frozenset({str, int, float, bool, type(None), list, dict})
-_WEIGHTS = {str: 1, list: 8, dict: 32}
+_WEIGHTS: dict[type, int] = {str: 1, list: 8, dict: 32}
 """Rough bytes of text for each character, element and entry."""
 
 
@@ -142,7 +142,7 @@ def _survey(value: Any, depth: int, limit: float) -> list[list[Any]] | None:
             raise _NotJsonError
         if float in kinds:
             floats.append(level)
-        heavy = {
+        heavy: dict[type, list[Any]] = {
             kind: level if len(kinds) == 1 else [item for item in level if type(item) is kind]
             for kind in kinds & _WEIGHTS.keys()
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from math import isfinite, isnan
 from typing import Any
@@ -27,6 +27,7 @@ _HINTS = {
     "ndarray": "store a list, value.tolist()",
 }
 _Path = tuple[Any, ...]
+_Problem = tuple[str, str]
 
 
 def explain_refusal(value: Any) -> UnsupportedValueError:
@@ -40,36 +41,56 @@ def explain_refusal(value: Any) -> UnsupportedValueError:
 
 
 def _walk(value: Any) -> Iterator[tuple[_Path, Any]]:
-    stack: list[tuple[_Path, Any]] = [((), value)]
-    while stack:
-        path, element = stack.pop()
-        yield path, element
-        if type(element) is dict:
-            stack.extend(((*path, key), child) for key, child in reversed(element.items()))
-        elif type(element) is list:
-            last = len(element) - 1
-            stack.extend(((*path, last - n), child) for n, child in enumerate(reversed(element)))
+    """Every element with its path; remembers only the way to it, however many there are."""
+    yield (), value
+    way: list[Any] = []
+    levels = [_children(value)]
+    while levels:
+        for step, element in levels[-1]:
+            yield (*way, step), element
+            if type(element) in (dict, list):
+                way.append(step)
+                levels.append(_children(element))
+                break
+        else:
+            levels.pop()
+            del way[-1:]
 
 
-def _problem(element: Any, depth: int) -> tuple[str, str] | None:
-    kind = type(element)
+def _children(element: Any) -> Iterator[tuple[Any, Any]]:
+    if type(element) is dict:
+        return iter(element.items())
+    return enumerate(element) if type(element) is list else iter(())
+
+
+def _problem(element: Any, depth: int) -> _Problem | None:
     if depth > MAX_DEPTH:
         return f"nested deeper than {MAX_DEPTH} levels", "flatten the value; a cycle cannot be stored"
-    if kind is str:
-        return _text_problem(element)
-    if kind is int and not -(2**63) <= element < 2**64:
-        return "an int beyond 64 bits", "store text, str(value)"
-    if kind is float and not isfinite(element):
-        name = "NaN" if isnan(element) else "Infinity" if element > 0 else "-Infinity"
-        return f"{name} is not JSON", "store None, or text, in its place"
-    if kind is dict:
-        return next(filter(None, map(_key_problem, element)), None)
-    if kind in (int, float, bool, type(None), list):
+    return _CHECKS.get(type(element), _type_problem)(element)
+
+
+def _no_problem(_: Any) -> None:
+    return None
+
+
+def _int_problem(number: int) -> _Problem | None:
+    if -(2**63) <= number < 2**64:
         return None
-    return _type_problem(kind)
+    return "an int beyond 64 bits", "store text, str(value)"
 
 
-def _text_problem(text: str) -> tuple[str, str] | None:
+def _float_problem(number: float) -> _Problem | None:
+    if isfinite(number):
+        return None
+    name = "NaN" if isnan(number) else "Infinity" if number > 0 else "-Infinity"
+    return f"{name} is not JSON", "store None, or text, in its place"
+
+
+def _dict_problem(entries: dict[Any, Any]) -> _Problem | None:
+    return next(filter(None, map(_key_problem, entries)), None)
+
+
+def _text_problem(text: str) -> _Problem | None:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -77,13 +98,14 @@ def _text_problem(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _key_problem(key: Any) -> tuple[str, str] | None:
+def _key_problem(key: Any) -> _Problem | None:
     if type(key) is not str:
         return f"a dict key of type {type(key).__name__} is not JSON", "use str keys, str(key)"
     return _text_problem(key)
 
 
-def _type_problem(kind: type) -> tuple[str, str]:
+def _type_problem(element: Any) -> _Problem:
+    kind = type(element)
     base = next((c for c in (bool, int, float, str, list, dict) if issubclass(kind, c)), None)
     if base is not None:
         message = f"a {kind.__name__}, a subclass of {base.__name__}, would come back as {base.__name__}"
@@ -102,3 +124,14 @@ def _quoted(text: str) -> str:
     """The text as a Python literal in double quotes."""
     body = repr(text)[1:-1].replace('"', '\\"')
     return f'"{body}"'
+
+
+_CHECKS: dict[type, Callable[[Any], _Problem | None]] = {
+    str: _text_problem,
+    int: _int_problem,
+    float: _float_problem,
+    dict: _dict_problem,
+    list: _no_problem,
+    bool: _no_problem,
+    type(None): _no_problem,
+}

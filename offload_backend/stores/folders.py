@@ -96,7 +96,7 @@ def remove_file(root: str, folders: Sequence[str], name: str) -> None:
         os.unlink(name, dir_fd=descriptors[-1])
         # A folder that is in use again, or already gone, ends the climb.
         with contextlib.suppress(OSError):
-            for parent, folder in zip(descriptors[-2::-1], reversed(folders)):  # noqa: B905 - 3.10 mypy knows both lengths
+            for parent, folder in zip(descriptors[-2::-1], reversed(folders), strict=True):
                 os.rmdir(folder, dir_fd=parent)
 
 

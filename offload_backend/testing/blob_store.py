@@ -10,8 +10,6 @@ Subclass it, name the class ``Test…``, and supply two fixtures::
         def raw(self, store): ...  # the same place through another client, see RawClient
 """
 
-# ruff: noqa: S101 - these are tests, and pytest rewrites assert
-
 from __future__ import annotations
 
 import asyncio

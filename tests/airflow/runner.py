@@ -132,7 +132,7 @@ def _supervise(workload: Any, env: dict[str, str]) -> int:
     _look_often()
     try:
         code = BaseExecutor.run_workload(workload)
-    except BaseException:  # noqa: BLE001 - nothing of this fork may go on in the parent's loop
+    except BaseException:
         traceback.print_exc()
         return SUPERVISOR_FAILED
     return 128 - code if code < 0 else code
@@ -180,7 +180,7 @@ def _serve(requests: io.TextIOBase, answers: io.TextIOBase) -> None:
         name, arguments = json.loads(line)
         try:
             answer = {"answer": COMMANDS[name](**arguments)}
-        except Exception:  # noqa: BLE001 - the caller gets the traceback and decides
+        except Exception:
             answer = {"error": traceback.format_exc()}
         answers.write(json.dumps(answer, default=str) + "\n")
         answers.flush()

@@ -67,7 +67,9 @@ def url(request, tmp_path_factory):
     connection = dict.fromkeys(("", "_ASYNC"), url) if request.param == "postgresql" else {"": url}
     names = {f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN{suffix}": value for suffix, value in connection.items()}
     environment |= {"AIRFLOW_HOME": str(home), **names}
-    done = subprocess.run([sys.executable, "-c", WRITER], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WRITER], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return url
 
@@ -158,9 +160,9 @@ def test_rows_are_one_snapshot(airflow, url):
         assert "changed" in "".join(row.text for row in airflow.rows())
     finally:
         with engine.begin() as connection:
-            restore = "UPDATE asset_state_store SET value = (SELECT '\"' || CASE uri WHEN 's3://new/orders' THEN 'new'"
-            restore += " WHEN 's3://old/orders' THEN 'old' ELSE 'gone' END || '\"' FROM asset WHERE id = asset_id)"
-            connection.execute(text(restore))
+            name = "CASE uri WHEN 's3://new/orders' THEN 'new' WHEN 's3://old/orders' THEN 'old' ELSE 'gone' END"
+            value = f"(SELECT '\"' || {name} || '\"' FROM asset WHERE id = asset_id)"
+            connection.execute(text(f"UPDATE asset_state_store SET value = {value}"))
         engine.dispose()
 
 

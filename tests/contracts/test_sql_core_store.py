@@ -88,6 +88,7 @@ def test_setting_deleting_and_clearing_at_once_returns_every_text_exactly_once(u
     assert sorted(filter(None, returned)) == sorted(f"{who}-{number}" for who in range(3) for number in range(40))
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_children_forked_while_threads_write_go_on_with_connections_of_their_own(url, core_store):
     core_store.set(TASK, "key", '"first"', expires_at=None)
     stop = threading.Event()
@@ -120,7 +121,6 @@ def _write_some(core_store, who):
     return [(text, core_store.set(TASK, "key", text, expires_at=None)) for text in texts]
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def _in_a_fork(call):
     read, write = os.pipe()
     pid = os.fork()
@@ -164,7 +164,8 @@ def test_rows_a_child_committed_survive_its_parent_closing_the_database(url, cor
 )
 @given(any_text, any_text, any_text)
 def test_any_python_strings_are_ids_and_keys(core_store, one, two, key):
-    addresses = {TaskAddress(one, two, key), TaskAddress(two, one, key), AssetAddress(name=one), AssetAddress(uri=one)}
+    addresses = {TaskAddress(one, two, key), TaskAddress(two, one, key)}
+    addresses |= {AssetAddress(name=one), AssetAddress(uri=one)}
     for address in addresses:
         core_store.set(address, key, "1", expires_at=None)
     assert {(row.address, row.key) for row in core_store.rows()} == {(address, key) for address in addresses}

@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import itertools
 import math
 import types
 import uuid
@@ -67,6 +68,18 @@ class Record:
 @dataclasses.dataclass(frozen=True)
 class Key:
     x: int
+
+
+class Unsteady:
+    """A key whose hash is another one each time."""
+
+    hashes = itertools.count()
+
+    def __hash__(self) -> int:
+        return next(self.hashes)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
 
 ALIENS: dict[str, Any] = {

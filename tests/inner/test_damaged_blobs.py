@@ -140,6 +140,20 @@ def test_a_forged_length_of_the_header_takes_no_memory():
     assert peak_of_damage(lambda: forged(data)) < 2**20
 
 
+def test_a_header_longer_than_any_is_not_even_read():
+    taken = []
+
+    def chunks():
+        yield struct.pack("<II", 0x184D2A50, 2**24)
+        for n in range(2**8):
+            taken.append(n)
+            yield b" " * 2**16
+
+    with pytest.raises(BlobCorruptError, match="does not begin with the header"):
+        read_blob(chunks(), size=2**24 + 8, raw=1, sha256="0" * 64, blob_id=ID)
+    assert not taken
+
+
 def test_a_frame_that_wants_a_huge_window_is_refused():
     parameters = zstandard.ZstdCompressionParameters(window_log=30, compression_level=1)
     compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()

@@ -190,6 +190,12 @@ def test_a_decompression_bomb_is_stopped_at_the_limit(compression):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("compression", ["bz2", "gzip", "lz4", "xz", "zstd"])
+def test_a_file_of_several_compressed_streams_is_one_value(compression):
+    text = json.dumps(VALUE).encode()
+    assert read(peer_bytes(text[:100], compression) + peer_bytes(text[100:], compression)) == VALUE
+
+
 def test_an_endless_blob_is_read_no_further_than_the_limit():
     taken = []
 

@@ -48,7 +48,7 @@ def in_a_fork(work: Any) -> int:
         try:
             work()
             status = 0
-        except BaseException:  # noqa: BLE001 - the parent is told by the status
+        except BaseException:
             traceback.print_exc(file=sys.stderr)
         finally:
             os._exit(status)

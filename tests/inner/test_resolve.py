@@ -80,8 +80,9 @@ def test_whole_bytes_that_are_not_json_are_corrupt(stores, monkeypatch):
     offloader = stores.offloader(inline_limit=0)
     monkeypatch.setattr(offloader._codec, "encode", lambda value: iter([b"not json"]))
     text = offloader.offload(1, TASK, "k")
-    with pytest.raises(BlobCorruptError, match="not json"):
+    with pytest.raises(BlobCorruptError, match="the bytes are not json") as caught:
         offloader.resolve(text)
+    assert "set the key again" in caught.value.hint
 
 
 @pytest.mark.parametrize("facts", [{"codec": "tree"}, {"frames": "aesgcm"}])

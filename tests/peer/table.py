@@ -15,7 +15,7 @@ START, END = "<!-- peer table -->", "<!-- /peer table -->"
 
 
 def outcomes(backend: str) -> dict[str, bool]:
-    """Whether every case of each test function passed; skipped ones are left out, expected failures are failures."""
+    """Whether every case of a test passed; skipped ones are left out, expected failures are failures."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         subprocess.run(

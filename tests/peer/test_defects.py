@@ -263,9 +263,7 @@ def test_17_a_set_takes_little_memory_beside_the_value(worker: Worker) -> None:
     """`set` of 100 MB of JSON takes less memory than the JSON itself beside the value."""
     script = Path(__file__).with_name("measure_peak.py")
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, str(script)], env=environ, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, str(script)], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     peak, size = json.loads(done.stdout.splitlines()[-1])
     assert peak < size

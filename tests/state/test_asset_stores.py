@@ -72,7 +72,10 @@ def test_inlets_and_outlets_are_available(stores):
         asset_stores["payments"]
 
 
-@pytest.mark.parametrize("places", [{"inlets": ["orders"]}, {"outlets": ["orders"]}, {"inlets": ["orders"] * 2, "outlets": ["orders"]}])
+@pytest.mark.parametrize(
+    "places",
+    [{"inlets": ["orders"]}, {"outlets": ["orders"]}, {"inlets": ["orders"] * 2, "outlets": ["orders"]}],
+)
 def test_the_only_asset_need_not_be_named(stores, places):
     asset_stores = stores.asset_stores(**places)
     asset_stores.set("a", 1)

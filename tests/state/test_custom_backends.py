@@ -6,6 +6,7 @@ import json
 import sys
 from importlib.util import find_spec
 from types import ModuleType
+from typing import ClassVar
 
 import pytest
 
@@ -87,7 +88,7 @@ class NeedsArguments(Hooks):
 class Rows:
     """A server-side backend."""
 
-    made = []
+    made: ClassVar = []
 
     def __init__(self):
         self.rows = {}
@@ -292,11 +293,11 @@ def test_a_class_with_the_older_names_is_not_shadowed_by_the_defaults_it_inherit
 
     def do_nothing(self, *args, **kwargs): ...
 
-    abstract = {name: do_nothing for name in BaseStoreBackend.__abstractmethods__}
+    abstract = dict.fromkeys(BaseStoreBackend.__abstractmethods__, do_nothing)
     names = ("serialize_task_store_to_ref", "deserialize_task_store_from_ref", "__init__", "_keep")
     own = {name: vars(OlderHooks).get(name) or vars(Hooks)[name] for name in names}
     sys.modules["mine"].Derived = type("Derived", (BaseStoreBackend,), {**abstract, **own})
-    stores, rows = worker("mine.Derived")
+    stores, _ = worker("mine.Derived")
     stores.task_store("dag", "run", "task", 3).set("key", BIG)
     assert stores._values._backend.calls == [("task", "key", TaskScope("dag", "run", "task", 3))]
     assert stores.task_store("dag", "run", "task", 3).get("key") == BIG
@@ -310,7 +311,7 @@ def test_a_backend_gets_the_scopes_of_the_airflow_it_was_written_for(monkeypatch
 
     def do_nothing(self, *args, **kwargs): ...
 
-    abstract = {name: do_nothing for name in state.BaseStoreBackend.__abstractmethods__}
+    abstract = dict.fromkeys(state.BaseStoreBackend.__abstractmethods__, do_nothing)
     sys.modules["mine"].Derived = type("Derived", (state.BaseStoreBackend,), {**abstract, **vars_of(Rows)})
     core_store = BackendCoreStore("mine.Derived")
     core_store.set(TASK, "key", "1", expires_at=None)

@@ -55,7 +55,10 @@ TASK_CALLS = {
     "missing key with default": lambda store: store.get("key", {"a": 1}),
     "delete missing": lambda store: store.delete("key"),
     "clear nothing": lambda store: store.clear(),
-    **{f"set {value!r}": lambda store, value=value: (store.set("key", value), store.get("key", "-")) for value in VALUES},
+    **{
+        f"set {value!r}": lambda store, value=value: (store.set("key", value), store.get("key", "-"))
+        for value in VALUES
+    },
     "overwrite": lambda store: (store.set("key", 1), store.set("key", {"a": 2}), store.get("key")),
     "delete": lambda store: (store.set("key", 1), store.delete("key"), store.get("key", "gone")),
     "delete another": lambda store: (store.set("key", 1), store.delete("other"), store.get("key")),
@@ -83,18 +86,21 @@ RETENTIONS = [
 ]
 
 
-@pytest.mark.parametrize("days", ["30", "0", "1", "-1"])
-@pytest.mark.parametrize("retention", RETENTIONS, ids=repr)
-def test_a_key_expires_when_it_does_in_airflow(local, supervisor, theirs, monkeypatch, retention, days):
-    monkeypatch.setenv("AIRFLOW__STATE_STORE__DEFAULT_RETENTION_DAYS", days)
+@pytest.fixture(params=["30", "0", "1", "-1"])
+def days(request, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__DEFAULT_RETENTION_DAYS", request.param)
+    return request.param
 
+
+@pytest.mark.parametrize("retention", RETENTIONS, ids=repr)
+def test_a_key_expires_when_it_does_in_airflow(days, retention, local, theirs):
     def ours_expires():
         local.open().task_store("dag", "run", "task").set("key", 1, retention=retention)
         return local.core_store.get(TaskAddress("dag", "run", "task"), "key").expires_at
 
     def theirs_expires():
         theirs.set("key", 1, retention=retention)
-        return supervisor.expires_at
+        return task_runner.SUPERVISOR_COMMS.expires_at
 
     ours, expected = outcome(ours_expires), outcome(theirs_expires)
     if days == "-1" and retention is not None:
@@ -121,7 +127,12 @@ PLACES = {
     "only an alias": ([], [AssetAlias("later")]),
 }
 ASSET_CALLS = {
-    "shorthand": lambda stores: (stores.set("key", 1), stores.get("key"), stores.delete("key"), stores.get("key", "-")),
+    "shorthand": lambda stores: (
+        stores.set("key", 1),
+        stores.get("key"),
+        stores.delete("key"),
+        stores.get("key", "-"),
+    ),
     "shorthand clear": lambda stores: (stores.set("a", 1), stores.clear(), stores.get("a")),
     "shorthand None": lambda stores: stores.set("key", None),
     **{

@@ -20,7 +20,10 @@ from offload_backend.stores.opening import open_store
 INDICES = (-1, 0, 1)
 keys = st.sampled_from(["checkpoint", "a/b", "", "..", "\ud800", "\U0001f600" * 100])
 json_values = st.recursive(
-    st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=12,
 )
@@ -117,7 +120,9 @@ def owner_of(address):
 def refs(rows):
     """The refs in the rows, found without our own code; a user's dictionary is inline JSON in an envelope."""
     decoded = [json.loads(row.text) for row in rows.rows()]
-    texts = [row["__airflow_state_ref__"] for row in decoded if isinstance(row, dict) and "__airflow_state_ref__" in row]
+    texts = [
+        row["__airflow_state_ref__"] for row in decoded if isinstance(row, dict) and "__airflow_state_ref__" in row
+    ]
     return [text for text in texts if "://" in text.partition("#")[0] and not text.startswith("{")]
 
 

@@ -191,9 +191,14 @@ def test_success_clears_the_task_store_only_if_so_configured(local, monkeypatch)
 
 def test_failure_keeps_the_state_for_the_retry(local):
     stores = local.open(clear_on_success=True)
-    with pytest.raises(RuntimeError, match="boom"), stores.task_store("dag", "run", "task") as task_store:
-        task_store.set("key", BIG)
-        raise RuntimeError("boom")
+
+    def fail():
+        with stores.task_store("dag", "run", "task") as task_store:
+            task_store.set("key", BIG)
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        fail()
     assert stores.task_store("dag", "run", "task").get("key") == BIG
 
 
@@ -204,7 +209,9 @@ def test_a_long_key_is_refused_before_anything_is_written(task_store, local):
     assert len(local.blobs()) == 1
 
 
-@pytest.mark.parametrize("key", ["", ".", "..", "a/b", "../../etc/passwd", "x.gz", "x.zip", "line\nbreak", "\ud800", "nul\0"])
+@pytest.mark.parametrize(
+    "key", ["", ".", "..", "a/b", "../../etc/passwd", "x.gz", "x.zip", "line\nbreak", "\ud800", "nul\0"]
+)
 def test_any_key_works(places, key):
     task_store = places.open().task_store("dag", "run", "task")
     task_store.set(key, BIG)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+from itertools import product
 
 import pytest
 
@@ -34,16 +35,18 @@ def test_a_store_that_asks_to_slow_down_is_asked_again(open_through, fault_proxy
     assert bucket.unfinished_uploads() == []
 
 
+SLOW_DOWN = (503, "SlowDown", "throttled", True)
+DENIED = (403, "AccessDenied", "denied", False)
+
+
 @pytest.mark.parametrize(
-    "refusal",
+    ("operation", "refusal"),
     [
-        (503, "SlowDown", "throttled", True),
-        (500, "InternalError", "unreachable", True),
-        (403, "AccessDenied", "denied", False),
-        (400, "SomethingNew", "failed", False),
+        *product(CALLS, (SLOW_DOWN, DENIED)),
+        ("PutObject", (500, "InternalError", "unreachable", True)),
+        ("PutObject", (400, "SomethingNew", "failed", False)),
     ],
 )
-@pytest.mark.parametrize("operation", CALLS)
 def test_a_refusal_for_good_is_an_error_and_leaves_nothing(open_through, fault_proxy, bucket, operation, refusal):
     status, code, reason, retryable = refusal
     fault_proxy.refuse(operation, status, code, times=0)
