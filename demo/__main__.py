@@ -52,9 +52,10 @@ def _play(keep: bool) -> int:
             return 1
         finally:
             report.phase("every process is stopped")
+    if not report.failed:
         explain(report)
-        report.finish()
-        return int(report.failed)
+    report.finish()
+    return int(report.failed)
 
 
 def _act(report: Report, processes: Processes) -> None:

@@ -36,7 +36,7 @@ class Report:
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self._task: TaskID = self._bar.add_task("starting", total=STEPS)
+        self._task: TaskID = self._bar.add_task("starting", total=STEPS + 1)  # and the checks
         self.failed = False
 
     def __enter__(self) -> Self:
@@ -59,7 +59,9 @@ class Report:
 
     def finish(self) -> None:
         """The last word."""
-        words = "[bold red]something is WRONG, see above[/bold red]" if self.failed else "[bold]done[/bold]"
+        words = (
+            "[bold red]something is WRONG; logs are in .demo/[/bold red]" if self.failed else "[bold]done[/bold]"
+        )
         self.console.print(f"\n{words}, {self.elapsed():.0f} s")
 
     def line(self, text: str) -> None:

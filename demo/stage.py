@@ -77,7 +77,16 @@ class Stage:
 
     def first_try_log(self) -> Path:
         """Airflow's own log of the try that was killed."""
-        return self.home / "logs" / f"dag_id={DAG}" / f"run_id={RUN_ID}" / f"task_id={TASK}" / "attempt=1.log"
+        return self._task_logs / "attempt=1.log"
+
+    def last_words(self) -> str:
+        """The end of the last try's log."""
+        logs = sorted(self._task_logs.glob("attempt=*.log"))
+        return "\n".join(logs[-1].read_text(errors="replace").splitlines()[-8:]) if logs else "the task has no log"
+
+    @property
+    def _task_logs(self) -> Path:
+        return self.home / "logs" / f"dag_id={DAG}" / f"run_id={RUN_ID}" / f"task_id={TASK}"
 
     def _settings(self) -> dict[str, str]:
         key, secret = CREDENTIALS

@@ -16,9 +16,12 @@ AT_LEAST = 100_000_000
 def judge(stage: Stage, state: str) -> None:
     """Check the run, the rows and the blob, and say what the crash cost."""
     report = stage.report
+    report.expect(state == "success", f"the DAG run ended: {state}")
+    if state != "success":
+        report.line(stage.last_words())
+        return
     report.phase("checking, with an S3 client, Zstandard and JSON alone")
     blob = download(stage.s3, stage.rows.ref, FOLDER / "checkpoint.json.zst")
-    report.expect(state == "success", f"the DAG run ended: {state}")
     _judge_tries(stage)
     _judge_checkpoints(stage)
     _judge_blob(stage, blob)

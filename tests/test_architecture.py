@@ -22,7 +22,8 @@ LAYERS = {
     "store": ["stores"],
     "core store": ["corestores"],
     "opening": ["stores.opening"],
-    "stand-alone": ["accessors", "configuration", "custom", "namespace", "state"],
+    "configuration": ["configuration"],
+    "stand-alone": ["accessors", "custom", "namespace", "state"],
     "airflow": ["airflow"],
     "cli": ["cli"],
     "testing": ["testing"],
@@ -32,6 +33,7 @@ LAYERS = {
 
 INNER = {"package", "data", "port"}
 ADAPTERS = {"store", "core store", "opening"}
+BUILT = INNER | ADAPTERS | {"policy", "configuration"}
 MAY_IMPORT = {
     "data": {"package", "data"},
     "port": INNER,
@@ -39,10 +41,11 @@ MAY_IMPORT = {
     "store": INNER | {"store"},
     "core store": INNER | {"core store"},
     "opening": INNER | {"store"},
-    "stand-alone": INNER | {"policy", "stand-alone"} | ADAPTERS,
-    "airflow": INNER | {"policy", "airflow"} | ADAPTERS,
-    "cli": INNER | {"policy", "stand-alone", "airflow", "cli"} | ADAPTERS,
-    "testing": INNER | {"policy", "stand-alone", "testing"} | ADAPTERS,
+    "configuration": {"package", "data"},
+    "stand-alone": BUILT | {"stand-alone"},
+    "airflow": BUILT | {"airflow"},
+    "cli": BUILT | {"stand-alone", "airflow", "cli"},
+    "testing": BUILT | {"stand-alone", "testing"},
     "package": {"stand-alone"},  # lazily, for `from offload_backend import connect`
 }
 
