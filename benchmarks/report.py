@@ -206,10 +206,11 @@ def _milliseconds(milliseconds: float) -> str:
 
 
 def _heading(results: dict[str, Any]) -> str:
-    machine = results["machine"]
+    machine, load = results["machine"], results["load"]
     said = [
         f"Made {results['made'][:10]} in {results['minutes']:g} minutes against {results['server']} with Python "
         f"{machine['python']} on {machine['cores']} cores of {machine['processor']}, {machine['system']}.",
+        f"Load average: {load['before']:.1f} when it began, {load['highest']:.1f} at most.",
         "Versions: " + ", ".join(f"{name} {v}" for name, v in machine["packages"].items()) + ".",
     ]
     if results["server"] == "moto":

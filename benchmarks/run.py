@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -34,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home, contextlib.ExitStack() as stack:
         processes.prepare(home)
         kind, running = _serve(stack, Path(home), quick=asked.quick)
-        begun = time.monotonic()
+        begun, load = time.monotonic(), os.getloadavg()[0]
         works = plan.QUICK if asked.quick else tuple(w for w in plan.FULL if asked.only in w.name)
         measured = [each for step in plan.steps(works) for each in _take(step, running)]
         results = {
@@ -43,6 +44,7 @@ def main() -> None:
             "minutes": round((time.monotonic() - begun) / 60, 1),
             "server": kind,
             "quick": asked.quick,
+            "load": {"before": load, "highest": max((m["load"] for m in measured), default=0)},
             "machine": _machine(),
             "measurements": measured,
         }
@@ -76,7 +78,7 @@ def _take(step: plan.Step, running: dict[str, servers.Server]) -> Iterator[dict[
     about = {"work": work.name, "server": step.server, "contestant": step.contestant, "repeat": step.repeat}
     with _bucket(server) as bucket:
         for operation, figures in _measure(work, step.contestant, server, bucket):
-            yield {**about, "operation": operation, **figures}
+            yield {**about, "operation": operation, **figures, "load": os.getloadavg()[0]}
             said = f"{step.server:8} {work.name:15} {operation:6} {step.contestant:9} {_glance(figures)}"
             print(said, flush=True)
 

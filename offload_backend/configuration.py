@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offload_backend.errors import ConfigError
+from offload_backend.location import location_of
 from offload_backend.settings import SECTION, Settings
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def beside_airflow(settings: Settings, *, peer_path: str, row_limit: int) -> Set
     allows a row before it warns (0: anything); no row that is kept inline gets longer.
     """
     changes: dict[str, object] = {}
+    if settings.path and not _is_location(peer_path):
+        peer_path = ""  # what cannot be a location of ours cannot hold what we have to read
     if peer_path and not settings.path:
         changes["path"] = peer_path
     elif peer_path and peer_path not in (settings.path, *settings.read_paths):
@@ -129,6 +132,13 @@ def beside_airflow(settings: Settings, *, peer_path: str, row_limit: int) -> Set
     if 0 < row_limit < settings.inline_limit:
         changes["inline_limit"] = row_limit
     return settings.replaced(changes) if changes else settings
+
+
+def _is_location(path: str) -> bool:
+    try:
+        return bool(location_of(path))
+    except ConfigError:
+        return False
 
 
 def data_directory(environment: Mapping[str, str] | None = None) -> Path:

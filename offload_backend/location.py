@@ -18,6 +18,7 @@ __all__ = [
     "location_of",
     "parse_location",
     "relative_name",
+    "shown",
     "without_user",
 ]
 
@@ -32,6 +33,8 @@ _NEED_AUTHORITY = {
 }
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/]*)(?P<path>.*)", re.DOTALL)
 _STRANGE = re.compile(r"[\x00-\x20\x7f#?\\]")
+_QUERY = re.compile(r"[?#]")
+_SHOWN = 300
 _NAME_CHARACTERS = re.compile(r"[!-~]*", re.ASCII)
 _NOT_IN_NAMES = frozenset("#?\\")
 
@@ -79,6 +82,20 @@ def without_user(url: str) -> str:
     if match is None or "@" not in match["authority"]:
         return url
     return f"{match['scheme']}://{match['authority'].rpartition('@')[2]}{match['path']}"
+
+
+def shown(url: str) -> str:
+    """The URL as messages may show it: without user, password, query and fragment, in some 300 characters.
+
+    A password may hold '/' or '?' although it should not, so what might still be one is left out as well.
+    """
+    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
+    place = _QUERY.split(rest, maxsplit=1)[0]
+    if "@" in rest[len(place) :]:
+        place = "…"
+    before, _, after = place.rpartition("@")
+    short = f"{scheme}{mark}{'…' if '/' in before else ''}{after}"
+    return short if len(short) <= _SHOWN else f"{short[:_SHOWN]}…"
 
 
 def relative_name(url: str, location: str) -> str | None:

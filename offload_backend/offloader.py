@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from itertools import chain
 from typing import Any
+from urllib.parse import unquote
 
 from offload_backend.address import (
     AssetAddress,
@@ -30,7 +31,7 @@ from offload_backend.errors import (
     UnreadableBlobError,
     UnsupportedValueError,
 )
-from offload_backend.location import location_of, relative_name, without_user
+from offload_backend.location import location_of, relative_name, shown, without_user
 from offload_backend.peervalue import read_peer_value
 from offload_backend.ref import BlobRef, PeerRef, format_ref, parse_ref
 from offload_backend.row import envelope_size
@@ -75,12 +76,15 @@ class Offloader:
         :class:`~offload_backend.errors.OffloadError`; never returns a value in part, nor ``None`` for
         a blob that is gone.
         """
+        if not isinstance(text, str):
+            raise ForeignRefError("the row's envelope holds no text", hint=_FOREIGN)
         ref = parse_ref(text)
         if ref is None:
             return _inline(text)
-        with _about(location=ref.url):
+        with _about(location=shown(ref.url)):
             if isinstance(ref, PeerRef):
                 store, name = self._locate(without_user(ref.url))
+                _refuse_hidden_dots(name)
                 with _dangling():
                     return read_peer_value(store.get(name), max_bytes=self.settings.max_value_bytes)
             return self._read(ref)
@@ -170,7 +174,9 @@ class Offloader:
         return parsed.id
 
     def _locate(self, url: str) -> tuple[BlobStore, str]:
-        for path in filter(None, (self.settings.path, *self.settings.read_paths)):
+        # The nearest location first: one may lie within another, each with credentials of its own.
+        paths = filter(None, (self.settings.path, *self.settings.read_paths))
+        for path in sorted(paths, key=lambda path: len(location_of(path)), reverse=True):
             name = relative_name(url, location_of(path))
             if name is not None:
                 return self._store(path), name
@@ -201,6 +207,12 @@ class Offloader:
 
 
 _FOREIGN = "if it is genuine, add its location to [offload_backend] read_paths"
+
+
+def _refuse_hidden_dots(name: str) -> None:
+    """Some drivers decode what they are asked for; the peer itself never writes such a segment."""
+    if any(unquote(segment) in (".", "..") for segment in name.split("/")):
+        raise ForeignRefError("the ref points outside the locations that may be read", hint=_FOREIGN)
 
 
 def _inline(text: str) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode
 
 from offload_backend.errors import ForeignRefError, UnreadableBlobError
+from offload_backend.location import shown
 
 __all__ = ["BlobRef", "PeerRef", "format_ref", "is_ref", "parse_ref"]
 
@@ -86,10 +87,10 @@ def parse_ref(text: str) -> BlobRef | PeerRef | None:
     try:
         pairs = parse_qsl(fragment, keep_blank_values=True, strict_parsing=True, max_num_fields=32)
     except ValueError as error:
-        raise ForeignRefError("the ref's fragment is not a list of facts", location=url) from error
+        raise ForeignRefError("the ref's fragment is not a list of facts", location=shown(url)) from error
     facts = dict(pairs)
     if len(facts) != len(pairs) or "offload" not in facts:
-        raise ForeignRefError("the ref was not written by this backend", location=url)
+        raise ForeignRefError("the ref was not written by this backend", location=shown(url))
     if facts.pop("offload") != VERSION:
         raise _newer("has a newer format", url)
     return _from_facts(url, facts)
@@ -104,7 +105,7 @@ def _from_facts(url: str, facts: dict[str, str]) -> BlobRef:
     numbers = all(_NUMBER.fullmatch(facts.get(name, "")) for name in ("size", "raw"))
     words = all(_WORD.fullmatch(facts.get(name, "")) for name in ("codec", "frames"))
     if missing or not numbers or not words or not _SHA256.fullmatch(facts["sha256"]):
-        raise ForeignRefError("the ref's facts are incomplete or malformed", location=url)
+        raise ForeignRefError("the ref's facts are incomplete or malformed", location=shown(url))
     return BlobRef(
         url=url,
         size=int(facts["size"]),
@@ -118,5 +119,5 @@ def _from_facts(url: str, facts: dict[str, str]) -> BlobRef:
 
 def _newer(what: str, url: str) -> UnreadableBlobError:
     return UnreadableBlobError(
-        f"the ref {what}", location=url, hint="upgrade offload-backend where the value is read"
+        f"the ref {what}", location=shown(url), hint="upgrade offload-backend where the value is read"
     )

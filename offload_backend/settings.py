@@ -62,8 +62,9 @@ class Settings(BaseModel):
     )
     reclaim: Literal["eager", "never"] = Field(
         "eager",
-        description="eager: a worker deletes blobs that it can prove dead. never: it deletes nothing, for those "
-        "who restore the database to a point in time.",
+        description="eager: blobs whose rows are confirmed gone, or replaced, are deleted by whoever knows their "
+        "refs. never: nothing is deleted. Choose never where the database may be restored to a point in time, and "
+        "before working on a copy of it: two databases would own the same blobs.",
         examples=["never"],
     )
     transport: Literal["boto3", "fsspec"] = Field(

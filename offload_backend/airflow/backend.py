@@ -18,7 +18,7 @@ from offload_backend.airflow.configuration import clears_on_success, load_settin
 from offload_backend.airflow.connections import open_store
 from offload_backend.errors import ConfigError, InvalidKeyError
 from offload_backend.offloader import Offloader
-from offload_backend.reclaimer import Reclaimer, current_writer
+from offload_backend.reclaimer import Reclaimer
 from offload_backend.ref import is_ref
 from offload_backend.row import ENVELOPE_KEY
 
@@ -76,7 +76,7 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
 
     def delete(self, scope: Scope, key: str, *, session: Any = None) -> None:
         """Give back the space of a key whose row Airflow has removed; storage trouble is only logged."""
-        self._row_deleted(scope, key, current_writer())
+        self._delete(self._dead_of_key(scope, key))
 
     def clear(self, scope: Scope, *, all_map_indices: bool = False, session: Any = None) -> None:
         """Give back the space of rows that Airflow has removed; storage trouble is only logged.
@@ -84,15 +84,17 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
         Under ``clear_on_success`` the rows may still be there, and a crash before the success is
         reported must leave the next attempt able to resume: then nothing is deleted.
         """
-        self._rows_cleared(scope, current_writer())
+        self._delete(self._dead_of_scope(scope))
 
     async def adelete(self, scope: Scope, key: str, *, session: Any = None) -> None:
         """As :meth:`delete`, away from the event loop."""
-        await asyncio.to_thread(self._row_deleted, scope, key, current_writer())
+        if dead := self._dead_of_key(scope, key):
+            await asyncio.to_thread(self._delete, dead)
 
     async def aclear(self, scope: Scope, *, all_map_indices: bool = False, session: Any = None) -> None:
         """As :meth:`clear`, away from the event loop."""
-        await asyncio.to_thread(self._rows_cleared, scope, current_writer())
+        if dead := self._dead_of_scope(scope):
+            await asyncio.to_thread(self._delete, dead)
 
     def get(self, scope: Scope, key: str, *, session: Any = None) -> NoReturn:
         """Always :class:`ConfigError`: Airflow asks this only of a server-side backend."""
@@ -134,13 +136,17 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
             reclaimer.wrote(text)
         return text
 
-    def _row_deleted(self, scope: Scope, key: str, asked_by: tuple[int, int]) -> None:
-        if self._parts and self._reclaims():
-            self._parts[1].row_deleted(address_of(scope), key, asked_by)
+    def _dead_of_key(self, scope: Scope, key: str) -> list[str]:
+        return self._parts[1].dead_of_key(address_of(scope), key) if self._parts and self._reclaims() else []
 
-    def _rows_cleared(self, scope: Scope, asked_by: tuple[int, int]) -> None:
-        if self._parts and self._reclaims() and not clears_on_success():
-            self._parts[1].rows_cleared(address_of(scope), asked_by)
+    def _dead_of_scope(self, scope: Scope) -> list[str]:
+        if not self._parts or not self._reclaims() or clears_on_success():
+            return []
+        return self._parts[1].dead_of_scope(address_of(scope))
+
+    def _delete(self, dead: list[str]) -> None:
+        if dead:
+            self._use()[1].delete(dead)
 
     def _reclaims(self) -> bool:
         return self._use()[0].settings.reclaim == "eager"

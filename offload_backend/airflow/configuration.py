@@ -18,8 +18,7 @@ def load_settings() -> Settings:
     bounds the inline limit, so that no row that is kept inline trips Airflow's warning.
     Raises :class:`~offload_backend.errors.ConfigError` for an unknown or impossible setting.
     """
-    section = conf.getsection(SECTION) or {}
-    settings = Settings.load({name: str(value) for name, value in section.items() if value not in (None, "")})
+    settings = Settings.load({**_known_options(), **_unknown_options()})
     return beside_airflow(
         settings,
         peer_path=conf.get("common.io", "state_store_objectstorage_path", fallback="") or "",
@@ -30,3 +29,16 @@ def load_settings() -> Settings:
 def clears_on_success() -> bool:
     """Whether ``clear`` may be called while the rows still exist (``[state_store] clear_on_success``)."""
     return bool(conf.getboolean("state_store", "clear_on_success", fallback=False))
+
+
+def _known_options() -> dict[str, str]:
+    """One by one: ``getsection`` would turn a deployment called 007 into the number 7."""
+    options = {name: conf.get(SECTION, name, fallback="") for name in Settings.model_fields}
+    return {name: str(value) for name, value in options.items() if value not in (None, "")}
+
+
+def _unknown_options() -> dict[str, str]:
+    """What the section holds beside them, for the error that names it."""
+    found = (conf.getsection(SECTION) or {}).keys() - Settings.model_fields.keys()
+    indirect = {f"{name}{suffix}" for name in Settings.model_fields for suffix in ("_cmd", "_secret")}
+    return dict.fromkeys(found - indirect, "")

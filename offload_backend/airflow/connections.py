@@ -81,12 +81,17 @@ def _connection(conn_id: str) -> Any:
 def _open_s3(path: str, settings: Settings, connection: Any) -> BlobStore:
     extra = dict(connection.extra_dejson)
     if extra.keys() <= _PLAIN:
-        options = _plain_options(connection, extra)
+        options = {**settings.options, **_plain_options(connection, extra)}
         return open_without_connection(without_user(path), settings.replaced({"storage_options": options}))
     if settings.transport == "fsspec":
         raise ConfigError(
             f"transport = fsspec cannot use all options of the connection {connection.conn_id!r}",
             hint="set [offload_backend] transport = boto3",
+        )
+    if settings.options:
+        raise ConfigError(
+            f"storage_options cannot be joined with all options of the connection {connection.conn_id!r}",
+            hint="move [offload_backend] storage_options into the connection's extra",
         )
     from offload_backend.stores.s3 import S3BlobStore
 
@@ -136,7 +141,7 @@ def _open_by_airflow(path: str, settings: Settings, scheme: str, conn_id: str) -
     from offload_backend.stores.fsspec import FsspecBlobStore
 
     try:
-        filesystem = get_fs(scheme, conn_id)
+        filesystem = get_fs(scheme, conn_id, settings.options)
     except (ValueError, ImportError) as error:
         raise ConfigError(
             f"no installed provider opens {scheme}:// with a connection",

@@ -8,6 +8,8 @@ piece is surveyed first, level by level, with the work per element done in C.
 from __future__ import annotations
 
 import gc
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -28,6 +30,7 @@ _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | o
 _TYPES = frozenset({str, int, float, bool, type(None), list, dict})
 _WEIGHTS: dict[type, int] = {str: 1, list: 8, dict: 32}
 """Rough bytes of text for each character, element and entry."""
+_FEW = 64
 
 
 class _NotJsonError(Exception):
@@ -44,7 +47,8 @@ class JsonCodec:
         """The text in pieces of about a mebibyte; joined, they are one JSON document."""
         try:
             yield from _pieces(value, 0)
-        except _NotJsonError:
+        except (_NotJsonError, KeyError, RuntimeError):
+            # The last two come from a dict that another thread changes meanwhile.
             raise explain_refusal(value) from None
 
     def decode(self, data: bytes | bytearray) -> Any:
@@ -65,9 +69,11 @@ def _pieces(value: Any, depth: int) -> Iterator[bytes]:
 
 def _list_pieces(items: list[Any], depth: int) -> Iterator[bytes]:
     mark = b"["
-    start, count = 0, 1
-    while start < len(items):
-        batch = items[start : start + count]
+    start, count, length = 0, 1, len(items)
+    while start < length:
+        batch = items[start : min(start + count, length)]
+        if not batch:
+            raise _NotJsonError
         floats = _survey(batch, depth, 4 * PIECE)
         if floats is None and count > 1:
             count = max(1, count // 4)
@@ -81,6 +87,8 @@ def _list_pieces(items: list[Any], depth: int) -> Iterator[bytes]:
             count = _next_count(count, len(text))
         start += len(batch)
         mark = b","
+    if len(items) != length or not length:
+        raise _NotJsonError
     yield b"]"
 
 
@@ -105,6 +113,8 @@ def _dict_pieces(items: dict[Any, Any], depth: int) -> Iterator[bytes]:
             count = _next_count(count, len(text))
         start += len(batch)
         mark = b","
+    if len(items) != len(keys):
+        raise _NotJsonError
     yield b"}"
 
 
@@ -147,10 +157,13 @@ def _survey(value: Any, depth: int, limit: float) -> list[list[Any]] | None:
             for kind in kinds & _WEIGHTS.keys()
         }
         limit -= sum(_WEIGHTS[kind] * sum(map(len, items)) for kind, items in heavy.items())
+        dicts = heavy.get(dict, [])
+        if len(dicts) <= _FEW:  # the keys of many dicts are mostly short and alike, and take time to add up
+            limit -= sum(len(key) for key in chain.from_iterable(dicts) if type(key) is str)
         if limit < 0:
             return None
         level = list(chain.from_iterable(heavy.get(list, ())))
-        level.extend(chain.from_iterable(map(dict.values, heavy.get(dict, ()))))
+        level.extend(chain.from_iterable(map(dict.values, dicts)))
     return floats
 
 
@@ -159,13 +172,28 @@ def _all_finite(elements: list[Any]) -> bool:
     return isfinite(sum(floats)) or all(map(isfinite, floats))
 
 
+_decoding: set[int] = set()
+
+
 @contextmanager
 def _collector_paused() -> Iterator[None]:
     if not gc.isenabled():
         yield
         return
-    gc.disable()
     try:
+        _decoding.add(threading.get_ident())
+        gc.disable()
         yield
     finally:
         gc.enable()
+        _decoding.discard(threading.get_ident())
+
+
+def _resume_collector() -> None:
+    """In a child that was forked while another thread was decoding: nobody else would."""
+    if _decoding:
+        _decoding.clear()
+        gc.enable()
+
+
+os.register_at_fork(after_in_child=_resume_collector)

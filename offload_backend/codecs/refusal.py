@@ -32,12 +32,19 @@ _Problem = tuple[str, str]
 
 def explain_refusal(value: Any) -> UnsupportedValueError:
     """The error for the first element, in reading order, that JSON cannot hold exactly."""
-    for path, element in _walk(value):
-        problem = _problem(element, depth=len(path) + 1)
-        if problem:
-            message, hint = problem
-            return UnsupportedValueError(message, path=_show(path), hint=hint)
-    return UnsupportedValueError("the value changed while it was being stored", path="value")
+    try:
+        for path, element in _walk(value):
+            problem = _problem(element, depth=len(path) + 1)
+            if problem:
+                message, hint = problem
+                return UnsupportedValueError(message, path=_show(path), hint=hint)
+    except RuntimeError:
+        pass  # a dict that changes while it is walked
+    return UnsupportedValueError(
+        "the value changed while it was being stored",
+        path="value",
+        hint="let other threads wait, or set a copy: copy.deepcopy(value)",
+    )
 
 
 def _walk(value: Any) -> Iterator[tuple[_Path, Any]]:

@@ -349,6 +349,76 @@ def test_a_ref_outside_the_path_is_refused(seam: seams.Seam, tmp_path: Path) -> 
             seam.task().get("k")
 
 
+def test_a_cancelled_delete_never_takes_what_is_set_afterwards(seam: seams.Seam, root: Path) -> None:
+    """What is dead is settled before the work goes to a thread that may start late."""
+
+    async def main() -> None:
+        accessor = seam.asset(name="a")
+        await accessor.aset("k", ["old", BIG])
+        backend = seam.backend()
+        late: list[list[str]] = []
+        backend._delete = late.append
+        await accessor.adelete("k")
+        await accessor.aset("k", ["new", BIG])
+        type(backend)._delete(backend, late[0])
+        assert (await accessor.aget("k"))[0] == "new"
+
+    asyncio.run(main())
+    assert len(blobs(root)) == 1
+
+
+def test_a_value_below_a_wider_path_keeps_its_own_connection_and_stays_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__PATH", f"file://{tmp_path}/state/airflow")
+    seam = seams.start(monkeypatch, seams.OURS)
+    seam.task().set("k", BIG)
+    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__PATH", f"file://{tmp_path}/state")
+    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__READ_PATHS", f"file://{tmp_path}/state/airflow")
+    seam.restart()
+    assert seam.task().get("k") == BIG
+
+
+@pytest.mark.parametrize("deployment", ["007", "2026_11", "t", "12e3"])
+def test_settings_are_read_as_text(root: Path, monkeypatch: pytest.MonkeyPatch, deployment: str) -> None:
+    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__DEPLOYMENT", deployment)
+    seam = seams.start(monkeypatch, seams.OURS)
+    seam.task().set("k", BIG)
+    assert f"/v1/{deployment}/task/" in seam.supervisor.ref("k")
+
+
+@pytest.mark.parametrize("ref", [5, True, ["x"], {"a": 1}])
+def test_an_envelope_without_text_is_refused(seam: seams.Seam, ref: object) -> None:
+    seam.supervisor.rows["task", "k"] = json.dumps({"__airflow_state_ref__": ref})
+    with pytest.raises(ForeignRefError):
+        seam.task().get("k")
+
+
+def test_a_foreign_refs_credentials_are_not_repeated(seam: seams.Seam) -> None:
+    for ref in ("sftp://user:hunter2@host/x", "https://host/x?X-Amz-Signature=hunter2", "s3://k:hunter2@b/x#y=1"):
+        seam.supervisor.rows["task", "k"] = json.dumps({"__airflow_state_ref__": ref})
+        with pytest.raises(ForeignRefError) as caught:
+            seam.task().get("k")
+        assert "hunter2" not in str(caught.value)
+
+
+def test_percent_encoded_dots_in_a_peers_ref_are_refused(seam: seams.Seam, tmp_path: Path) -> None:
+    seam.supervisor.rows["task", "k"] = json.dumps(
+        {"__airflow_state_ref__": f"file://{tmp_path}/blobs/d/%2e%2E/secret.json"}
+    )
+    with pytest.raises(ForeignRefError):
+        seam.task().get("k")
+
+
+def test_a_path_of_the_peers_that_we_cannot_use_does_not_stop_our_own(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__COMMON_IO__STATE_STORE_OBJECTSTORAGE_PATH", "relative path/with space")
+    seam = seams.start(monkeypatch, seams.OURS)
+    seam.task().set("k", BIG)
+    assert seam.task().get("k") == BIG
+
+
 async def _async_round_trip(seam: seams.Seam) -> list[object]:
     accessor = seam.asset(name="a")
 

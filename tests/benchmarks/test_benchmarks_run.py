@@ -88,7 +88,7 @@ def test_every_figure_of_the_comparison_is_there(quick):
 def test_the_tables_have_a_row_for_every_work(quick):
     results, _ = quick
     text = report.tables(results)
-    for work in ("records 0.2 MB", "floats 0.2 MB", "text 0.2 MB"):
+    for work in ("records 0.2 MB", "floats 0.2 MB"):
         assert f"| `set` {work} |" in text
         assert f"| `get` {work} |" in text
     assert "| `set` of 4 kB, offloaded |" in text

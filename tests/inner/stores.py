@@ -12,7 +12,7 @@ from offload_backend.blobstore import DeleteReport
 from offload_backend.errors import StoreError
 from offload_backend.location import location_of
 from offload_backend.offloader import Offloader
-from offload_backend.reclaimer import Reclaimer, current_writer
+from offload_backend.reclaimer import Reclaimer
 from offload_backend.ref import BlobRef, format_ref, parse_ref
 from offload_backend.settings import Settings
 from offload_backend.stores.memory import MemoryBlobStore
@@ -117,10 +117,10 @@ class Worker:
         return text
 
     def deleted(self, address: Any = TASK, key: str = "k") -> None:
-        self.reclaimer.row_deleted(address, key, current_writer())
+        self.reclaimer.delete(self.reclaimer.dead_of_key(address, key))
 
     def cleared(self, address: Any = TASK) -> None:
-        self.reclaimer.rows_cleared(address, current_writer())
+        self.reclaimer.delete(self.reclaimer.dead_of_scope(address))
 
     def left(self) -> set[str]:
         return set(self.stores.at[HOME].names())

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import threading
 from typing import Any
 from unittest.mock import patch
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from offload_backend.codecs import JsonCodec, codec_named
 from offload_backend.codecs import json as json_module
 from offload_backend.codecs.refusal import MAX_DEPTH
-from offload_backend.errors import UnreadableBlobError
+from offload_backend.errors import UnreadableBlobError, UnsupportedValueError
 from tests.inner.values import QUICK, THOROUGH, json_values, same
 
 CODEC = JsonCodec()
@@ -154,3 +156,58 @@ def test_a_codec_is_found_by_name_or_is_an_error_that_says_upgrade(name):
 def test_the_json_codec_is_found_by_its_name():
     assert isinstance(codec_named("json"), JsonCodec)
     assert codec_named("json").extension == "json"
+
+
+@pytest.mark.parametrize(
+    ("at", "change"),  # the pieces of "rows" are some 15, then come those of "by_name"
+    [
+        (3, lambda value: value["rows"].clear()),
+        (3, lambda value: value["rows"].__delitem__(slice(9_000, None))),
+        (3, lambda value: value["rows"].extend([1])),
+        (22, lambda value: value["by_name"].clear()),
+        (22, lambda value: value["by_name"].popitem()),
+        (22, lambda value: value["by_name"].__setitem__("late", 1)),
+    ],
+)
+def test_a_value_that_changes_while_it_is_encoded_is_refused(at, change):
+    value = {
+        "rows": [f"{n} " + "x" * 1000 for n in range(10_000)],
+        "by_name": {f"{n} " + "x" * 1000: n for n in range(10_000)},
+        "last": ["x" * 1000] * 10_000,
+    }
+    pieces = JsonCodec().encode(value)
+
+    def encode_while_changing() -> None:
+        for n, _ in enumerate(pieces):
+            if n == at:
+                change(value)
+
+    with pytest.raises(UnsupportedValueError, match="changed while it was being stored"):
+        encode_while_changing()
+
+
+def test_long_keys_are_spread_over_pieces():
+    value = {str(n) * 1_000_000: n for n in range(10)}
+    pieces = list(JsonCodec().encode(value))
+    assert max(map(len, pieces)) < 5_000_000
+    assert b"".join(pieces) == orjson.dumps(value)
+
+
+def test_a_child_forked_while_another_thread_decodes_has_its_garbage_collector():
+    entered, leave = threading.Event(), threading.Event()
+
+    def decode() -> None:
+        with json_module._collector_paused():
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=decode)
+    thread.start()
+    entered.wait(10)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if gc.isenabled() else 1)
+    leave.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert gc.isenabled()

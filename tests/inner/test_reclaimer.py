@@ -10,7 +10,7 @@ import pytest
 
 from offload_backend import reclaimer as reclaimer_module
 from offload_backend.address import AssetAddress, TaskAddress
-from offload_backend.reclaimer import current_writer
+from offload_backend.reclaimer import _current_writer as current_writer
 from tests.inner.stores import HOME, TASK, Worker, name_in
 from tests.inner.test_processes import in_a_fork
 
@@ -109,7 +109,7 @@ def test_a_coroutine_reclaims_what_it_wrote_itself_even_if_a_thread_does_the_wor
     async def main():
         worker.set()
         await asyncio.sleep(0)
-        await asyncio.to_thread(worker.reclaimer.row_deleted, TASK, "k", current_writer())
+        await asyncio.to_thread(worker.reclaimer.delete, worker.reclaimer.dead_of_key(TASK, "k"))
 
     asyncio.run(main())
     assert worker.left() == set()

@@ -180,6 +180,12 @@ def test_a_fragment_that_is_not_a_list_of_facts_is_an_error():
             parse_ref(f"{URL}#{fragment}")
 
 
+@pytest.mark.parametrize("more", ["&junk", "&", "&&about=x", "&=", "&=1", ";size=1"])
+def test_what_is_no_fact_beside_the_facts_is_not_ignored(more):
+    with pytest.raises((ForeignRefError, UnreadableBlobError)):
+        parse_ref(TEXT.replace("&about=list[2000]", more))
+
+
 def test_too_many_facts_are_refused_without_reading_them_all():
     with pytest.raises(ForeignRefError, match="not a list of facts"):
         parse_ref(f"{URL}#{'&'.join(f'f{n}=1' for n in range(100_000))}")

@@ -64,6 +64,27 @@ def test_a_bad_value_is_a_config_error_that_names_the_setting_and_an_example(nam
     assert f"{name} = {Settings.model_fields[name].examples[0]}" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "extreme"),
+    [
+        ("inline_limit", 0),
+        ("max_value_bytes", 1),
+        ("compression_level", 1),
+        ("compression_level", 19),
+        ("concurrency", 1),
+        ("concurrency", 64),
+        ("part_size", 5 * 2**20),
+        ("part_size", 2**30),
+        ("max_attempts", 1),
+        ("max_attempts", 50),
+        ("deployment", "d" * 64),
+        ("deployment", "-"),
+    ],
+)
+def test_the_extremes_are_accepted(name, extreme):
+    assert getattr(Settings.load({name: extreme}), name) == extreme
+
+
 def test_an_unknown_setting_is_a_config_error_that_lists_the_known_ones():
     with pytest.raises(ConfigError, match="no setting 'inline_limits'") as caught:
         Settings.load({"inline_limits": 5})

@@ -29,6 +29,7 @@ def test_that_environment_has_the_next_airflow() -> None:
     python = os.environ.get(PYTHON)
     if not python:
         pytest.skip(f"{PYTHON} names no interpreter with Airflow 3.4: run `make test` with Python 3.11 or newer")
-    ask = "import importlib.metadata as m; print(m.version('apache-airflow-core'), m.version('apache-airflow-task-sdk'))"
+    names = ("apache-airflow-core", "apache-airflow-task-sdk")
+    ask = f"import importlib.metadata as m; print(*map(m.version, {names}))"
     found = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout.split()
     assert [version.rpartition(".")[0] for version in found] == ["3.4", "1.4"]
