@@ -12,7 +12,7 @@ UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test bench bench-quick lint format lock clean
+.PHONY: help demo test bench bench-quick compare readme lint format lock clean
 
 # Airflow compiles for seconds in every process that may not keep what it compiled;
 # and another environment's paths and pip options have no business in ours.
@@ -41,6 +41,12 @@ test: $(VENV)/.test $(TESTED34) ## ruff, mypy and every test, under Airflow 3.3 
 
 bench: $(VENV)/.test $(VENVGO)/.go ## speed, memory and requests beside common-io; half an hour on an idle machine
 	@$(PY) -m benchmarks.run $(ARGS)
+
+compare: $(VENV)/.test ## run the comparison with common-io and write its table into the README
+	@$(PY) -m tests.peer.table
+
+readme: $(VENV)/.test ## write the README's table of settings anew
+	@$(PY) -m tests.readme
 
 bench-quick: $(VENV)/.test ## see that the benchmarks work; their times mean nothing
 	@$(PY) -m benchmarks.run --quick $(ARGS)

@@ -52,8 +52,12 @@ class BlobStore(Protocol):
         """Store the chunks, in order, as one blob.
 
         The blob is visible whole or not at all, and durable when ``put`` returns. Whatever raises,
-        ``chunks`` included, leaves nothing visible and no multipart upload behind. Memory in use is
-        bounded by parts in flight, not by the blob.
+        ``chunks`` included, leaves nothing visible and no multipart upload behind, with two exceptions.
+        When the answer to a request is lost, or a signal handler raises between the store's accepting
+        it and its answer, an orphan or an unfinished upload may stay; and a store that stopped
+        answering is not waited for until the upload is aborted. The one is found as an orphan, the
+        other removed by a lifecycle rule; no ref ever names either. Memory in use is bounded by parts
+        in flight, not by the blob.
         """
         ...
 
@@ -74,5 +78,9 @@ class BlobStore(Protocol):
         ...
 
     def delete(self, names: Sequence[str]) -> DeleteReport:
-        """Delete the blobs; deleting a missing one is done. Failures of single names are reported, not raised."""
+        """Delete the blobs; deleting a missing one is done. Failures of single names are reported, not raised.
+
+        After the first failure because the store is unreachable or throttles, the names that remain
+        are not tried but reported as failed with its reason, so that a dead store costs one wait.
+        """
         ...

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offload_backend.errors import ConfigError
-from offload_backend.location import location_of
 from offload_backend.settings import SECTION, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Configuration", "beside_airflow", "data_directory", "read_configuration"]
+__all__ = ["Configuration", "data_directory", "read_configuration"]
 
 PREFIX = "AIRFLOW__"
 METASTORE = "airflow.state.metastore.MetastoreBackend"
@@ -50,7 +49,7 @@ class Configuration:
         settings = Settings.load({**{name: text for name, text in values.items() if text}, **changes})
         row_limit = self._whole_number("max_value_storage_bytes", "65535", "bytes, 0 for no limit")
         peer_path = self.get("common.io", "state_store_objectstorage_path")
-        return beside_airflow(settings, peer_path=peer_path, row_limit=row_limit)
+        return settings.beside_airflow(peer_path=peer_path, row_limit=row_limit)
 
     @property
     def default_retention_days(self) -> int:
@@ -113,32 +112,6 @@ def read_configuration(environment: Mapping[str, str] | None = None) -> Configur
         ) from error
     own = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
     return Configuration(read, own)
-
-
-def beside_airflow(settings: Settings, *, peer_path: str, row_limit: int) -> Settings:
-    """The settings that get along with Airflow's own.
-
-    ``peer_path``, where Airflow's common-io backend writes, is the path where none is set; where
-    another one is, what that backend wrote stays readable. ``row_limit``, in bytes, is what Airflow
-    allows a row before it warns (0: anything); no row that is kept inline gets longer.
-    """
-    changes: dict[str, object] = {}
-    if settings.path and not _is_location(peer_path):
-        peer_path = ""  # what cannot be a location of ours cannot hold what we have to read
-    if peer_path and not settings.path:
-        changes["path"] = peer_path
-    elif peer_path and peer_path not in (settings.path, *settings.read_paths):
-        changes["read_paths"] = (*settings.read_paths, peer_path)
-    if 0 < row_limit < settings.inline_limit:
-        changes["inline_limit"] = row_limit
-    return settings.replaced(changes) if changes else settings
-
-
-def _is_location(path: str) -> bool:
-    try:
-        return bool(location_of(path))
-    except ConfigError:
-        return False
 
 
 def data_directory(environment: Mapping[str, str] | None = None) -> Path:

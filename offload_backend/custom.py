@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from offload_backend.address import StateAddress, TaskAddress
 from offload_backend.codecs import JsonCodec
 from offload_backend.corestore import Row
-from offload_backend.errors import ConfigError, CoreStoreError
+from offload_backend.errors import ConfigError, CoreStoreError, UnsupportedValueError
 from offload_backend.namespace import decoded
-from offload_backend.row import envelope, open_envelope
+from offload_backend.row import ENVELOPE_KEY, envelope, open_envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,10 +45,20 @@ class HookedValues:
         self._scope = _scope_maker(self._backend)
 
     def write(self, value: Any, address: StateAddress, key: str) -> str:
-        """An envelope around what the hook returned, or plain JSON if it returned ``None``."""
+        """An envelope around what the hook returned, or plain JSON if it returned ``None``.
+
+        Raises :class:`~offload_backend.errors.UnsupportedValueError` for a dictionary whose plain JSON
+        would be taken for an envelope.
+        """
         hook = self._hooks[TASK_WRITE if isinstance(address, TaskAddress) else ASSET_WRITE]
         ref = hook(value=value, key=key, scope=self._scope(address))
         if ref is None:
+            if isinstance(value, dict) and ENVELOPE_KEY in value:
+                raise UnsupportedValueError(
+                    f"the key {ENVELOPE_KEY!r} would make this dictionary read as a ref",
+                    path="value",
+                    hint="rename the key, or let the backend store such values and return a ref",
+                )
             return b"".join(JsonCodec().encode(value)).decode()
         if not isinstance(ref, str) or not ref:
             raise ConfigError(

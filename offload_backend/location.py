@@ -59,6 +59,7 @@ def parse_location(path: str) -> StorageUrl:
     if match is None or _STRANGE.search(url):
         raise ConfigError("the path is not a storage URL", hint=f"correct [offload_backend] path, {EXAMPLE}")
     scheme = _canonical(match["scheme"])
+    _refuse_stray_password(scheme, match["authority"], match["path"])
     user, _, authority = match["authority"].rpartition("@")
     if scheme == "file" and authority == "localhost":
         authority = ""
@@ -125,6 +126,18 @@ def checked_prefix(prefix: str) -> str:
     if not _has_name_characters(prefix) or (slash and not _is_name(folder)):
         raise ForeignRefError("no blob's name starts with this prefix")
     return prefix
+
+
+def _refuse_stray_password(scheme: str, authority: str, path: str) -> None:
+    """Refuse a URL that a '/' in its password has cut in two, before anything else can quote the pieces."""
+    host = authority.rpartition("@")[2]
+    colon_in_bucket = scheme in _NEED_AUTHORITY and ":" in host and not host.startswith("arn:")
+    if colon_in_bucket or (":" in authority and "@" in path):
+        raise ConfigError(
+            "the path holds a ':' or an '@' where none belongs, as if it held a password",
+            hint="put credentials into an Airflow connection, storage_options or the environment, and name the "
+            f"connection in [offload_backend] path, {EXAMPLE}",
+        )
 
 
 def _check(url: StorageUrl) -> None:

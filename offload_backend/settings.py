@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from offload_backend.errors import ConfigError
+from offload_backend.location import location_of
 
 __all__ = ["SECTION", "Settings"]
 
@@ -140,6 +141,22 @@ class Settings(BaseModel):
         """The same settings with some others in their place, validated."""
         return Settings.load({**self.model_dump(), **changes})
 
+    def beside_airflow(self, *, peer_path: str, row_limit: int) -> Settings:
+        """The settings that get along with Airflow's own.
+
+        ``peer_path``, where Airflow's common-io backend writes, is the path where none is set; where
+        another one is, what that backend wrote stays readable. ``row_limit``, in bytes, is what Airflow
+        allows a row before it warns (0: anything); no row that is kept inline gets longer.
+        """
+        changes: dict[str, object] = {}
+        if peer_path and not self.path:
+            changes["path"] = peer_path
+        elif peer_path not in ("", self.path, *self.read_paths) and _is_location(peer_path):
+            changes["read_paths"] = (*self.read_paths, peer_path)
+        if 0 < row_limit < self.inline_limit:
+            changes["inline_limit"] = row_limit
+        return self.replaced(changes) if changes else self
+
     @classmethod
     def load(cls, values: Mapping[str, object]) -> Settings:
         """Settings from configuration text or Python values; :class:`ConfigError` names the bad one."""
@@ -153,6 +170,14 @@ def _checked_path(value: str) -> str:
     if any(mark in value for mark in "#?") or any(char.isspace() for char in value):
         raise ValueError("a path holds no '#', '?' or white space")
     return value.rstrip("/") if not value.endswith("://") else value
+
+
+def _is_location(path: str) -> bool:
+    """Whether blobs of ours could lie there; what is not cannot hold anything this backend has to read."""
+    try:
+        return bool(location_of(path))
+    except ConfigError:
+        return False
 
 
 def _config_error(error: ValidationError) -> ConfigError:

@@ -1,4 +1,4 @@
-"""The parts of the README that are made from the code: ``python -m tests.readme`` writes them anew."""
+"""The parts of the README that are made from the code: ``make readme`` writes them anew."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_every_relative_link_leads_to_a_file(path: Path) -> None:
 
 def test_the_settings_table_is_current() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert readme == with_settings(readme), "run: python -m tests.readme"
+    assert readme == with_settings(readme), "run: make readme"
 
 
 def test_the_comparison_has_a_row_for_every_test() -> None:

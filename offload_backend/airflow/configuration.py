@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from airflow.sdk.configuration import conf
 
-from offload_backend.configuration import beside_airflow
 from offload_backend.settings import SECTION, Settings
 
 __all__ = ["clears_on_success", "load_settings"]
@@ -19,8 +18,7 @@ def load_settings() -> Settings:
     Raises :class:`~offload_backend.errors.ConfigError` for an unknown or impossible setting.
     """
     settings = Settings.load({**_known_options(), **_unknown_options()})
-    return beside_airflow(
-        settings,
+    return settings.beside_airflow(
         peer_path=conf.get("common.io", "state_store_objectstorage_path", fallback="") or "",
         row_limit=conf.getint("state_store", "max_value_storage_bytes", fallback=0),
     )

@@ -18,16 +18,22 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from offload_backend.errors import ConfigError, CoreStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["EXAMPLES", "Database"]
 
 EXAMPLES = "use sqlite:////var/lib/offload/state.db, or postgresql://user:password@host/database"
 BUSY_SECONDS = 30
+CONNECT_SECONDS = 10
+LOCK_SECONDS = 30
+STATEMENT_SECONDS = 60
+FORK_SECONDS = 1
 ROWS_PER_FETCH = 1000
 READ_ONLY: dict[str, Any] = {"postgresql_readonly": True}
 _LASTING_TROUBLE = ("authentication", "does not exist", "pg_hba", "unable to open", "readonly", "no such")
+_LIBPQ = ("psycopg", "psycopg2")
 _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+_ENCODE = "write '@' in a password as %40 and '/' as %2F"
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
@@ -36,8 +42,10 @@ class Database:
 
     ``url`` is checked and its driver imported at once; nothing connects before the first transaction.
     The threads of a process take turns, so that a fork can wait until no transaction runs and close
-    every idle connection first: SQLite's locks and PostgreSQL's sockets must not be inherited.
-    A :meth:`snapshot` takes no turn; do not fork while one is being read.
+    every idle connection first: SQLite's locks and PostgreSQL's sockets must not be inherited. It waits
+    for SQLite's longest wait and a little, for others ``FORK_SECONDS``; then the child begins with
+    connections of its own, or, with SQLite, can only say so. A :meth:`snapshot` takes no turn; do not
+    fork while one is being read.
     """
 
     def __init__(self, url: str, *, pragmas: Sequence[str] = ()) -> None:
@@ -46,6 +54,7 @@ class Database:
         self._pragmas = pragmas
         self._engine = self._new_engine()
         self._turn = threading.Lock()
+        self._forked_in_use = False
         _open_databases.add(self)
 
     @property
@@ -57,14 +66,14 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """A short transaction that only reads."""
         engine = self._engine.execution_options(**READ_ONLY)
-        with self._turn, self._explained(), engine.begin() as connection:
+        with self._in_turn(), self._explained(), engine.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """A short transaction, committed on exit, rolled back by an exception."""
         engine = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-        with self._turn, self._explained(), engine.begin() as connection:
+        with self._in_turn(), self._explained(), engine.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -88,6 +97,8 @@ class Database:
             options["connect_args"] = {"timeout": BUSY_SECONDS}
         elif self._url.get_backend_name() == "postgresql":
             options["isolation_level"] = "READ COMMITTED"
+            if self._url.get_driver_name() in _LIBPQ and "connect_timeout" not in self._url.query:
+                options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
         try:
             engine = create_engine(self._url, **options)
         except ModuleNotFoundError as error:
@@ -102,6 +113,8 @@ class Database:
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", self._on_sqlite_connect)
             event.listen(engine, "begin", _begin_sqlite)
+        elif engine.dialect.name == "postgresql":
+            event.listen(engine, "connect", _limit_postgresql)
         return engine
 
     def _on_sqlite_connect(self, connection: Any, _record: object) -> None:
@@ -129,18 +142,54 @@ class Database:
             f"the core store failed: {lines[0]}", retryable=retryable, hint=hint, location=self.location
         )
 
-    def before_fork(self) -> None:
-        """Wait for the transaction that runs, if any, and close what is idle."""
-        self._turn.acquire()
+    def before_fork(self) -> bool:
+        """Wait, not for ever, for the transaction that runs, and close what is idle. Whether it has ended."""
+        waiting = BUSY_SECONDS + FORK_SECONDS if self.dialect == "sqlite" else FORK_SECONDS
+        ended = self._turn.acquire(timeout=waiting)
         self._engine.dispose()
+        return ended
 
-    def after_fork(self) -> None:
-        """Go on, in the parent and in the child."""
-        self._turn.release()
+    def after_fork_in_parent(self, ended: bool) -> None:
+        """Go on."""
+        if ended:
+            self._turn.release()
+
+    def after_fork_in_child(self, ended: bool) -> None:
+        """Go on, with connections and locks of its own if another thread was using those of the parent."""
+        if ended:
+            self._turn.release()
+            return
+        self._turn = threading.Lock()
+        self._forked_in_use = self.dialect == "sqlite"
+        self._engine = self._new_engine()
+
+    @contextlib.contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        if self._forked_in_use:
+            # SQLite keeps the parent's locks in this process's memory, and would believe to hold them.
+            raise CoreStoreError(
+                "this process was forked in the middle of a SQLite transaction that did not end",
+                hint="fork before other threads use the store, or start a new process",
+                location=self.location,
+            )
+        with self._turn:
+            yield
 
 
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+
+def _limit_postgresql(connection: Any, _record: object) -> None:
+    """Limits for waiting where nobody has set any: a lock that is never released must not hold a task."""
+    cursor = connection.cursor()
+    cursor.execute(
+        "SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN %s ELSE %s END, false) FROM pg_settings "
+        "WHERE name IN ('lock_timeout', 'statement_timeout') AND setting = '0'",
+        (f"{LOCK_SECONDS}s", f"{STATEMENT_SECONDS}s"),
+    )
+    cursor.close()
+    connection.commit()
 
 
 def _parse(text: str) -> URL:
@@ -156,7 +205,12 @@ def _parse(text: str) -> URL:
         raise ConfigError("the core store's URL is not one", hint=EXAMPLES) from None
     except ModuleNotFoundError:
         pass
-    return _sqlite_file(url) if url.get_backend_name() == "sqlite" else url
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_file(url)
+    if "@" in f"{url.host}{url.database}":
+        # What follows the first '@' would be taken for the host, and shown.
+        raise ConfigError(f"the core store's URL holds more than one '@'; {_ENCODE}", hint=EXAMPLES)
+    return url
 
 
 def _sqlite_file(url: URL) -> URL:
@@ -176,17 +230,27 @@ def _location(url: URL) -> str:
     return f"{url.get_backend_name()}://{url.host or ''}{port}{slash}{url.database or ''}"
 
 
-def _each(call: Callable[[Database], None]) -> Callable[[], None]:
-    def run() -> None:
-        for database in list(_open_databases):
-            call(database)
+_forking = threading.local()
+"""Whom this thread, and no other, made wait for its fork; a database made meanwhile is not among them."""
 
-    return run
+
+def _before_fork() -> None:
+    _forking.databases = []
+    for database in list(_open_databases):
+        _forking.databases.append((database, database.before_fork()))
+
+
+def _after_fork_in_parent() -> None:
+    for database, ended in _forking.__dict__.pop("databases", ()):
+        database.after_fork_in_parent(ended)
+
+
+def _after_fork_in_child() -> None:
+    for database, ended in _forking.__dict__.pop("databases", ()):
+        database.after_fork_in_child(ended)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_each(Database.before_fork),
-        after_in_parent=_each(Database.after_fork),
-        after_in_child=_each(Database.after_fork),
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
     )

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 __all__ = ["TEMPORARY", "create_file", "open_file", "publish", "remove_file", "scan"]
 
@@ -27,12 +28,15 @@ _TRIES = 50
 def create_file(stack: ExitStack, root: str, folders: Sequence[str], name: str) -> tuple[int, int]:
     """Descriptors, closed with the stack, of the folder, made if need be, and of a new empty file in it.
 
-    Tried again while somebody else prunes the folder away between the two; the file then keeps it.
+    A file that still has this name when the stack ends is removed, so publish it before. Tried again
+    while somebody else prunes the folder away between the two; the file then keeps it.
     """
     for last in (*[False] * (_TRIES - 1), True):
         with ExitStack() as attempt:
             try:
                 folder = _make_and_enter(attempt, root, folders)
+                # Before there is a file, since an asynchronous exception may come right after.
+                attempt.callback(_remove_if_there, folder, name)
                 file = os.open(name, _NEW_FILE, 0o666, dir_fd=folder)
             except FileNotFoundError:
                 if last:
@@ -100,6 +104,12 @@ def remove_file(root: str, folders: Sequence[str], name: str) -> None:
                 os.rmdir(folder, dir_fd=parent)
 
 
+def _remove_if_there(folder: int, name: str) -> None:
+    # What cannot be removed stays behind, never listed; the caller's own error tells more.
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=folder)
+
+
 def _enter(stack: ExitStack, root: str, folders: Sequence[str]) -> list[int]:
     """Descriptors, closed with the stack, of the root and of each folder on the way."""
     descriptors = [os.open(root, _FOLDER)]
@@ -112,7 +122,7 @@ def _enter(stack: ExitStack, root: str, folders: Sequence[str]) -> list[int]:
 
 def _make_and_enter(stack: ExitStack, root: str, folders: Sequence[str]) -> int:
     """A descriptor, closed with the stack, of the last folder, after making those that are missing."""
-    os.makedirs(root, exist_ok=True)  # noqa: PTH103 - the rest of the walk is by descriptor
+    _make_root(root)
     descriptor = os.open(root, _FOLDER)
     stack.callback(os.close, descriptor)
     for folder in folders:
@@ -122,6 +132,19 @@ def _make_and_enter(stack: ExitStack, root: str, folders: Sequence[str]) -> int:
         descriptor = _open_folder(folder, descriptor)
         stack.callback(os.close, descriptor)
     return descriptor
+
+
+def _make_root(root: str) -> None:
+    """Make the root and what is missing above it, all on the disk when this returns."""
+    path = Path(root)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
 
 
 def _open_folder(name: str, parent: int) -> int:

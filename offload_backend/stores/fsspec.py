@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from offload_backend.blobstore import BlobInfo, DeleteReport
 from offload_backend.errors import BlobNotFoundError, OffloadError, StoreError
 from offload_backend.location import checked_name, checked_prefix
+from offload_backend.stores.deleting import failed_deletes
 from offload_backend.stores.fsspec_errors import fsspec_errors, is_past_end
 from offload_backend.stores.parts import parts_of
 
@@ -113,8 +115,7 @@ class FsspecBlobStore:
         One by one: the bulk calls of drivers, s3fs's among them, do not say what they failed to delete.
         """
         wanted = tuple(dict.fromkeys(map(checked_name, names)))
-        reasons = {name: self._delete_one(name) for name in wanted}
-        failed = {name: reason for name, reason in reasons.items() if reason}
+        failed = failed_deletes(wanted, 1, self._delete_one)
         return DeleteReport(tuple(name for name in wanted if name not in failed), failed)
 
     def _write(self, name: str, path: str, parts: Iterator[bytearray]) -> None:
@@ -166,16 +167,10 @@ class FsspecBlobStore:
                 return b""
             raise
 
-    def _delete_one(self, name: str) -> str:
-        """Delete one blob. Why it is still there, or nothing."""
-        try:
-            with self._translated("delete", name):
-                self._filesystem.rm_file(self._path(name))
-        except BlobNotFoundError:
-            return ""
-        except OffloadError as error:
-            return error.message
-        return ""
+    def _delete_one(self, names: Sequence[str]) -> dict[str, str]:
+        with contextlib.suppress(BlobNotFoundError), self._translated("delete", names[0]):
+            self._filesystem.rm_file(self._path(names[0]))
+        return {}
 
     def _files_below(self, folder: str) -> Iterable[dict[str, Any]]:
         """Every file below a folder, or an error: fsspec's own ``find`` leaves out folders it cannot read."""

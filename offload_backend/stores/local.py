@@ -25,8 +25,9 @@ class LocalBlobStore:
     """A blob store in a directory, which is made with the first blob.
 
     A blob gets its name by one rename, after its bytes are on the disk. A process that is killed while
-    it writes leaves a file ``.part#…`` behind, which is never listed. The directory itself may be a
-    symbolic link, resolved once; below it none is followed.
+    it writes leaves a file ``.part#…`` behind, which is never listed. When the disk refuses right after
+    the rename, or a signal handler raises there, ``put`` raises and yet the blob may be there. The
+    directory itself may be a symbolic link, resolved once; below it none is followed.
     """
 
     def __init__(self, location: str) -> None:
@@ -45,14 +46,9 @@ class LocalBlobStore:
         with ExitStack() as stack:
             with self._translated("put", name):
                 folder, file = create_file(stack, self._root, folders, temporary)
-            try:
-                self._write(file, chunks, name)
-                with self._translated("put", name):
-                    publish(folder, temporary, leaf)
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary, dir_fd=folder)
-                raise
+            self._write(file, chunks, name)
+            with self._translated("put", name):
+                publish(folder, temporary, leaf)
 
     def get(self, name: str) -> Iterator[bytes]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""

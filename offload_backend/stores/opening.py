@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from offload_backend.blobstore import BlobStore
@@ -14,7 +13,6 @@ from offload_backend.stores.memory import MemoryBlobStore
 __all__ = ["open_s3", "open_store"]
 
 _memory_stores: dict[str, MemoryBlobStore] = {}
-_memory_lock = threading.Lock()
 
 
 def open_store(path: str, settings: Settings) -> BlobStore:
@@ -41,8 +39,8 @@ def open_store(path: str, settings: Settings) -> BlobStore:
 
         return LocalBlobStore(str(url))
     if url.scheme == "memory":
-        with _memory_lock:
-            return _memory_stores.setdefault(str(url), MemoryBlobStore(str(url)))
+        # Atomic by itself: a lock could be held by another thread at the moment of a fork, for good.
+        return _memory_stores.setdefault(str(url), MemoryBlobStore(str(url)))
     if url.scheme == "s3" and settings.transport == "boto3":
         return open_s3(path, settings)
     return _open_fsspec(url, settings)

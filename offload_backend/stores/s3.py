@@ -9,12 +9,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from offload_backend.blobstore import BlobInfo, DeleteReport
-from offload_backend.errors import ConfigError, OffloadError, StoreError
+from offload_backend.errors import BlobNotFoundError, ConfigError, OffloadError, StoreError
 from offload_backend.location import checked_name, checked_prefix, parse_location
 from offload_backend.settings import Settings
+from offload_backend.stores.deleting import failed_deletes
 from offload_backend.stores.parts import parts_of
 from offload_backend.stores.s3_client import client_config
-from offload_backend.stores.s3_errors import code_and_status, s3_errors
+from offload_backend.stores.s3_errors import code_and_status, s3_error, s3_errors
 from offload_backend.stores.s3_multipart import MultipartUpload
 from offload_backend.stores.s3_read import read_object
 
@@ -25,6 +26,10 @@ __all__ = ["S3BlobStore"]
 
 _BATCH = 1000
 _NO_BATCHES = frozenset({"NotImplemented", "MethodNotAllowed", "MissingContentMD5", "501", "405"})
+
+
+class _NoBatchesError(Exception):
+    """The store does not know DeleteObjects."""
 
 
 class S3BlobStore:
@@ -99,6 +104,15 @@ class S3BlobStore:
         while True:
             with s3_errors("ListObjectsV2", self._location):
                 page = client.list_objects_v2(**request, **({"ContinuationToken": token} if token else {}))
+            if not page.get("Name") and "KeyCount" not in page:
+                # Whoever answered, a proxy perhaps, its page without blobs says nothing about the bucket.
+                raise StoreError(
+                    "the answer to ListObjectsV2 is no listing",
+                    reason="failed",
+                    retryable=True,
+                    location=self._location,
+                    hint="check endpoint_url and what stands between worker and store",
+                )
             for found in page.get("Contents", ()):
                 name = str(found["Key"]).removeprefix(self._root)
                 yield BlobInfo(name, int(found["Size"]), found["LastModified"])
@@ -111,9 +125,13 @@ class S3BlobStore:
     def delete(self, names: Sequence[str]) -> DeleteReport:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         wanted = tuple(dict.fromkeys(map(checked_name, names)))
-        failed: dict[str, str] = {}
-        for start in range(0, len(wanted), _BATCH):
-            failed |= self._delete_batch(self._connected(), wanted[start : start + _BATCH])
+        if not wanted:
+            return DeleteReport()
+        client = self._connected()
+        try:
+            failed = failed_deletes(wanted, _BATCH, lambda batch: self._delete_batch(client, batch))
+        except _NoBatchesError:
+            failed = failed_deletes(wanted, 1, lambda batch: self._delete_one(client, batch))
         return DeleteReport(tuple(name for name in wanted if name not in failed), failed)
 
     def _delete_batch(self, client: Any, names: Sequence[str]) -> dict[str, str]:
@@ -124,9 +142,8 @@ class S3BlobStore:
                 answer = client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects})
         except OffloadError as error:
             if code_and_status(error.__cause__)[0] in _NO_BATCHES:
-                reasons = {name: self._delete_one(client, name) for name in names}
-                return {name: reason for name, reason in reasons.items() if reason}
-            return dict.fromkeys(names, error.message)
+                raise _NoBatchesError from error
+            raise
         refused = {str(entry.get("Key")): str(entry.get("Code")) for entry in answer.get("Errors", ())}
         confirmed = {str(entry.get("Key")) for entry in answer.get("Deleted", ())}
         return {
@@ -135,14 +152,14 @@ class S3BlobStore:
             if (key := self._key(name)) in refused or key not in confirmed
         }
 
-    def _delete_one(self, client: Any, name: str) -> str:
-        """Delete one name, for stores without DeleteObjects. Why it is still there, or nothing."""
+    def _delete_one(self, client: Any, names: Sequence[str]) -> dict[str, str]:
+        """Delete one name, for stores without DeleteObjects."""
         try:
-            with s3_errors("DeleteObject", self._place(name)):
-                client.delete_object(Bucket=self._bucket, Key=self._key(name))
-        except OffloadError as error:
-            return "" if code_and_status(error.__cause__)[0] == "NoSuchKey" else error.message
-        return ""
+            with s3_errors("DeleteObject", self._place(names[0])):
+                client.delete_object(Bucket=self._bucket, Key=self._key(names[0]))
+        except BlobNotFoundError:
+            pass
+        return {}
 
     def _reader(self, name: str) -> Callable[..., Any]:
         key, place, client = self._key(name), self._place(name), self._connected()
@@ -160,18 +177,22 @@ class S3BlobStore:
             return self._client
 
     def _connect(self) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError
+
         config = client_config(self._settings)
+        # The causes are left out below: they quote values, which might be secrets in the wrong place.
         try:
-            with s3_errors("connecting", self._location):
-                return self._make_client(config)
+            return self._make_client(config)
         except OffloadError:
             raise
-        except ValueError as error:
+        except (BotoCoreError, ClientError) as error:
+            raise s3_error(error, "connecting", self._location) from None
+        except ValueError:
             raise ConfigError(
                 "the S3 client cannot be used: a value is malformed",
                 location=self._location,
                 hint="correct endpoint_url, with its http:// or https://, and region_name",
-            ) from error
+            ) from None
 
     def _key(self, name: str) -> str:
         return f"{self._root}{checked_name(name)}"

@@ -117,6 +117,35 @@ def test_a_blob_is_on_the_disk_before_it_has_its_name_and_the_name_before_put_re
     assert happened == ["file", "rename", "folder"]
 
 
+def test_folders_made_for_the_first_blob_are_on_the_disk_as_well(tmp_path, monkeypatch):
+    synced = set()
+    real_fsync = os.fsync
+
+    def fsync(descriptor):
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    LocalBlobStore(f"file://{tmp_path}/a/b/state").put("v1/blob", [b"x"])
+    assert {str(tmp_path / path) for path in ("", "a", "a/b", "a/b/state", "a/b/state/v1")} <= synced
+
+
+def test_an_exception_from_a_signal_right_after_the_file_was_made_leaves_nothing(store, root, monkeypatch):
+    real_open = os.open
+
+    def open_and_raise(path, flags, *args, **kwargs):
+        descriptor = real_open(path, flags, *args, **kwargs)
+        if flags & os.O_CREAT:
+            os.close(descriptor)
+            raise KeyboardInterrupt
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_and_raise)
+    with pytest.raises(KeyboardInterrupt):
+        store.put("v1/blob", [b"x"])
+    assert files_below(root) == []
+
+
 def test_an_unfinished_blob_is_not_listed(store, root):
     def source():
         yield b"x" * 10

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 from fsspec.registry import known_implementations
 
 from offload_backend.errors import ConfigError
 from offload_backend.settings import Settings
+from offload_backend.stores import opening
 from offload_backend.stores.fsspec import FsspecBlobStore
 from offload_backend.stores.local import LocalBlobStore
 from offload_backend.stores.opening import open_store
@@ -38,6 +41,31 @@ def test_a_memory_store_is_one_per_name():
     assert b"".join(open_store("memory://shared-name/", Settings()).get("v1/a")) == b"x"
     assert list(open_store("memory://other-name", Settings()).list()) == []
     assert list(open_store("memory://shared-name/below", Settings()).list()) == []
+
+
+def test_a_fork_while_another_thread_opens_a_memory_store_leaves_no_lock_behind(monkeypatch):
+    """What a thread holds at the moment of a fork is held for good in the child."""
+    making, go_on = threading.Event(), threading.Event()
+
+    class Slow(opening.MemoryBlobStore):
+        def __init__(self, location):
+            if location == "memory://slow-name":
+                making.set()
+                go_on.wait(30)
+            super().__init__(location)
+
+    monkeypatch.setattr(opening, "MemoryBlobStore", Slow)
+    slow = threading.Thread(target=open_store, args=("memory://slow-name", Settings()), daemon=True)
+    slow.start()
+    assert making.wait(30)
+    other = threading.Thread(target=open_store, args=("memory://quick-name", Settings()), daemon=True)
+    other.start()
+    other.join(5)
+    waits = other.is_alive()
+    go_on.set()
+    slow.join()
+    other.join()
+    assert not waits
 
 
 def test_an_empty_path_says_which_setting_to_set_and_how():

@@ -248,7 +248,7 @@ def test_a_store_without_batch_deletes_gets_single_ones(open_through, fault_prox
 
 
 def test_a_listing_that_fails_on_a_later_page_raises(open_through, fault_proxy):
-    page = "<ListBucketResult><IsTruncated>true</IsTruncated>{token}</ListBucketResult>"
+    page = "<ListBucketResult><Name>bucket</Name><IsTruncated>true</IsTruncated>{token}</ListBucketResult>"
     token = page.format(token="<NextContinuationToken>t</NextContinuationToken>")
     fault_proxy.answer("ListObjectsV2", 200, token)
     fault_proxy.refuse("ListObjectsV2", 403, "AccessDenied")

@@ -1,0 +1,171 @@
+"""What a SQL core store does not wait for: foreign locks, and other threads' transactions at a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from offload_backend.address import TaskAddress
+from offload_backend.corestores import engine
+from offload_backend.corestores.engine import Database
+from offload_backend.corestores.sql import SqlCoreStore
+from offload_backend.errors import ConfigError, CoreStoreError
+from tests.postgres_server import postgres_url
+
+__all__ = ["postgres_url"]
+
+TASK = TaskAddress("dag", "run", "task")
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:hun@ter2@host/database",
+        "postgresql://user:12/ter2@host/database",
+        "postgresql://user:hun/@ter2@host/database",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_shown_to_nobody(url):
+    try:
+        shown = SqlCoreStore(url).location
+    except ConfigError as error:
+        shown = str(error)
+    assert "ter2" not in shown
+
+
+def test_an_at_sign_in_a_password_has_to_be_encoded():
+    with pytest.raises(ConfigError, match="%40"):
+        SqlCoreStore("postgresql://user:hun@ter2@host/database")
+    assert SqlCoreStore("postgresql://user:hun%40ter2@host/database").location == "postgresql://host/database"
+
+
+def test_a_row_that_somebody_else_keeps_locked_is_a_passing_trouble(postgres_url, monkeypatch):
+    monkeypatch.setattr(engine, "LOCK_SECONDS", 1)
+    store = SqlCoreStore(postgres_url)
+    store.set(TASK, "key", "1", expires_at=None)
+    with create_engine(postgres_url).connect() as other:
+        other.execute(text("SELECT * FROM offload_task_state FOR UPDATE"))
+        with pytest.raises(CoreStoreError, match="lock timeout") as caught:
+            store.set(TASK, "key", "2", expires_at=None)
+    assert caught.value.retryable
+    assert store.set(TASK, "key", "3", expires_at=None) == "1"
+    store.close()
+
+
+def test_no_wait_for_postgresql_is_without_limit_and_a_limit_of_the_users_own_is_kept(postgres_url):
+    assert _limits(postgres_url) == ("30s", "1min")
+    assert _limits(postgres_url.replace("options=", "options=-cstatement_timeout%3D5s%20")) == ("30s", "5s")
+
+
+def _limits(url):
+    database = Database(url)
+    try:
+        with database.reading() as connection:
+            return tuple(
+                connection.scalar(text(f"SHOW {name}")) for name in ("lock_timeout", "statement_timeout")
+            )
+    finally:
+        database.close()
+
+
+def test_a_server_that_takes_connections_and_says_nothing_is_given_up(monkeypatch):
+    import socket
+
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        store = SqlCoreStore(f"postgresql://user@127.0.0.1:{silent.getsockname()[1]}/database")
+        with pytest.raises(CoreStoreError, match="timeout") as caught:
+            store.get(TASK, "key")
+    assert caught.value.retryable
+
+
+@pytest.fixture
+def in_use():
+    """Makes another thread keep a transaction on a database open until the test ends."""
+    go_on, threads = threading.Event(), []
+
+    def use(database):
+        begun = threading.Event()
+
+        def write():
+            with database.writing() as connection:
+                connection.execute(text("SELECT 1"))
+                begun.set()
+                go_on.wait(30)
+
+        threads.append(threading.Thread(target=write))
+        threads[-1].start()
+        assert begun.wait(30)
+
+    yield use
+    go_on.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_fork_does_not_wait_for_a_long_transaction_and_the_child_has_connections_of_its_own(postgres_url, in_use):
+    database = Database(postgres_url)
+    in_use(database)
+    assert _in_a_child(lambda: _number(database)) == "42"
+
+
+def test_a_child_forked_within_a_sqlite_transaction_says_so(tmp_path, monkeypatch, in_use):
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(engine, "FORK_SECONDS", 0.1)
+    database = Database(f"sqlite:///{tmp_path}/state.db")
+    in_use(database)
+    assert "forked in the middle" in _in_a_child(lambda: _number(database))
+
+
+def test_a_database_made_while_a_fork_waits_keeps_its_turn(tmp_path, monkeypatch):
+    """Only the locks that were taken before the fork are released after it."""
+    made: list[Database] = []
+    inside = []
+
+    def before_fork(database):
+        if not made:
+            made.append(Database(f"sqlite:///{tmp_path}/second.db"))
+            made[0]._turn.acquire()
+        return real_before(database)
+
+    real_before = Database.before_fork
+    first = Database(f"sqlite:///{tmp_path}/first.db")
+    monkeypatch.setattr(Database, "before_fork", before_fork)
+    assert _in_a_child(lambda: _number(first)) == "42"
+    inside.append(made[0]._turn.locked())
+    assert inside == [True]
+    made[0]._turn.release()
+    assert _number(first) == "42"
+
+
+def _number(database):
+    try:
+        with database.reading() as connection:
+            return str(connection.scalar(text("SELECT 42")))
+    except CoreStoreError as error:
+        return str(error)
+
+
+def _in_a_child(call):
+    """What the call returns in a forked child, which is killed if it hangs."""
+    import signal
+
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.alarm(20)
+            os.write(write, call().encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    return answer
