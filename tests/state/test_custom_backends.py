@@ -14,7 +14,8 @@ from offload_backend import connect
 from offload_backend.address import AssetAddress, TaskAddress
 from offload_backend.corestores.memory import MemoryCoreStore
 from offload_backend.custom import BackendCoreStore
-from offload_backend.errors import ConfigError, CoreStoreError
+from offload_backend.errors import ConfigError, CoreStoreError, UnsupportedValueError
+from offload_backend.row import ENVELOPE_KEY
 from tests.state.conftest import BIG
 
 needs_airflow = pytest.mark.skipif(find_spec("airflow") is None, reason="needs an installed Airflow")
@@ -170,6 +171,16 @@ def test_a_hook_that_returns_none_keeps_the_value_in_the_row(worker):
     stores.task_store("dag", "run", "task", 3).set("key", {"a": [1, "é"]})
     assert json.loads(rows.get(TASK, "key").text) == {"a": [1, "é"]}
     assert stores.task_store("dag", "run", "task", 3).get("key") == {"a": [1, "é"]}
+
+
+def test_a_value_kept_in_the_row_that_would_read_as_a_ref_is_refused(worker):
+    stores, rows = worker("mine.KeepsInline")
+    store = stores.task_store("dag", "run", "task", 3)
+    with pytest.raises(UnsupportedValueError, match=ENVELOPE_KEY):
+        store.set("key", {ENVELOPE_KEY: "s3://other/secret", "n": 1})
+    assert list(rows.rows()) == []
+    store.set("key", [{ENVELOPE_KEY: "below"}])
+    assert store.get("key") == [{ENVELOPE_KEY: "below"}]
 
 
 def test_a_hook_that_returns_no_text_is_an_error_and_no_lost_value(worker):

@@ -122,7 +122,7 @@ def test_folders_made_for_the_first_blob_are_on_the_disk_as_well(tmp_path, monke
     real_fsync = os.fsync
 
     def fsync(descriptor):
-        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         real_fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)

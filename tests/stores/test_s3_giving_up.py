@@ -47,15 +47,13 @@ def test_an_answer_without_what_the_upload_needs_is_a_failed_put(
     assert bucket.unfinished_uploads() == []
 
 
-@pytest.mark.parametrize(
-    ("transport", "operation", "count"), [("boto3", "DeleteObjects", 2500), ("fsspec", "DeleteObject", 4)]
-)
-@pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
+@pytest.mark.parametrize(("transport", "operation"), [("boto3", "DeleteObjects"), ("fsspec", "DeleteObject")])
+@pytest.mark.parametrize("refusal", [(503, "SlowDown"), (500, "InternalError")])
 def test_a_dead_store_is_asked_once_and_not_once_per_delete(
-    open_through, fault_proxy, transport, operation, count, status, code
+    open_through, fault_proxy, transport, operation, refusal
 ):
-    fault_proxy.refuse(operation, status, code, times=0)
-    names = [f"v1/{number}" for number in range(count)]
+    fault_proxy.refuse(operation, *refusal, times=0)
+    names = [f"v1/{number}" for number in range(2500)]
     report = open_through(transport=transport, max_attempts=1).delete(names)
     assert fault_proxy.operations == [operation]
     assert list(report.failed) == names
