@@ -202,7 +202,7 @@ class Offloader:
             raise ConfigError(
                 "no location for blobs is configured",
                 hint="set [offload_backend] path, for example path = s3://conn_id@bucket/airflow-state "
-                "(environment: AIRFLOW__OFFLOAD_BACKEND__PATH)",
+                "(environment: AIRFLOW__OFFLOAD_BACKEND__PATH); without Airflow, connect(path=…)",
             )
 
 

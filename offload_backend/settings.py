@@ -26,7 +26,7 @@ class Settings(BaseModel):
         "",
         description="Where blobs go: a URL such as s3://bucket/prefix, s3://conn_id@bucket/prefix with "
         "the credentials of an Airflow connection, or file:///shared/state. When empty, "
-        "[common.io] state_store_objectstorage_path is used.",
+        "[common.io] state_store_objectstorage_path is used; without Airflow, ~/.local/share/offload-backend.",
         examples=["s3://conn_id@bucket/airflow-state"],
     )
     read_paths: tuple[str, ...] = Field(
@@ -63,9 +63,10 @@ class Settings(BaseModel):
     )
     reclaim: Literal["eager", "never"] = Field(
         "eager",
-        description="eager: blobs whose rows are confirmed gone, or replaced, are deleted by whoever knows their "
-        "refs. never: nothing is deleted. Choose never where the database may be restored to a point in time, and "
-        "before working on a copy of it: two databases would own the same blobs.",
+        description="eager: dead blobs are deleted where that is proven; in Airflow on delete and clear, by the task "
+        "that wrote or read them; without Airflow also when a key is overwritten. never: nothing is deleted. Choose "
+        "never where the database may be restored to a point in time, and before working on a copy of it: two "
+        "databases would own the same blobs.",
         examples=["never"],
     )
     transport: Literal["boto3", "fsspec"] = Field(

@@ -71,9 +71,14 @@ def _directory(keep: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="offload-demo-") as temporary:
             yield Path(temporary)
         return
-    keep.mkdir(parents=True, exist_ok=True)
-    if any(keep.iterdir()):
-        raise ConfigError(f"{keep} is not empty", hint="name a new directory: offload demo --keep DIRECTORY")
+    hint = "name a directory that is new or empty: offload demo --keep DIRECTORY"
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+        taken = any(keep.iterdir())
+    except OSError as error:
+        raise ConfigError(f"{keep} cannot be used: {error.strerror}", hint=hint) from error
+    if taken:
+        raise ConfigError(f"{keep} is not empty", hint=hint)
     yield keep.absolute()
 
 

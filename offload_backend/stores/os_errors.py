@@ -9,6 +9,7 @@ from offload_backend.errors import StoreError
 __all__ = ["os_store_error"]
 
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_MISPLACED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _BUSY = frozenset({errno.EMFILE, errno.ENFILE, errno.EBUSY, errno.EINTR, errno.EAGAIN})
 _UNREACHABLE = frozenset(
@@ -43,4 +44,6 @@ def _judge(number: int) -> tuple[str, bool, str]:
         return "denied", False, "give the user of the worker the right to read and write [offload_backend] path"
     if number in _UNREACHABLE:
         return "unreachable", True, "check that the file system of [offload_backend] path is mounted and answers"
+    if number in _MISPLACED:
+        return "failed", False, "let [offload_backend] path name a directory that exists or can be made"
     return "failed", number in _BUSY, ""

@@ -177,9 +177,9 @@ class S3BlobStore:
             return self._client
 
     def _connect(self) -> Any:
+        config = client_config(self._settings)  # tells what to install, where botocore is missing
         from botocore.exceptions import BotoCoreError, ClientError
 
-        config = client_config(self._settings)
         # The causes are left out below: they quote values, which might be secrets in the wrong place.
         try:
             return self._make_client(config)
