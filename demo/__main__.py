@@ -59,6 +59,8 @@ def _play(keep: bool) -> int:
 
 
 def _act(report: Report, processes: Processes) -> None:
+    report.line("A task enriches product reviews in eight steps and stores all of them, more than 100 MB of JSON,")
+    report.line("after every second one. It is killed in the sixth; its retry resumes from the last checkpoint.")
     report.phase("starting an S3 server (moto)")
     stage = Stage(report, processes)
     report.phase("starting Airflow: database, API server, scheduler with LocalExecutor, DAG processor")

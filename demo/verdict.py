@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from demo.corpus import STEPS, enrich, fingerprint, load
-from demo.observe import Blob, download
+from demo.observe import Blob, Bucket, download
 from demo.report import Report, megabytes
-from demo.stage import DAG, FOLDER, RUN_ID, TASK, Stage
+from demo.stage import BUCKET, DAG, FOLDER, RUN_ID, TASK, Stage
 
 __all__ = ["explain", "judge"]
 
@@ -70,6 +70,11 @@ def _cost(stage: Stage) -> None:
     stage.report.line(
         f"the crash cost {again} finished step and the one it hit; without a checkpoint it would have cost {anew} "
         f"and the one it hit"
+    )
+    bucket, current = Bucket.of(stage.s3, BUCKET), stage.rows.ref.size
+    report.line(
+        f"the bucket keeps {bucket.objects - 1} superseded checkpoints, {megabytes(bucket.size - current)}, "
+        "until a collector takes them (not there yet, see README)"
     )
 
 

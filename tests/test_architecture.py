@@ -191,7 +191,7 @@ def test_importing_a_module_imports_nothing_heavy(module, heavy):
 
 
 # Taken apart, so that this file does not find itself.
-MACHINE = re.compile(r"(?<![\w.])/(?:" + "|".join(["root", "home", "Users"]) + r")/\w")
+MACHINE = re.compile(r"(?<![\w.])/(?:" + "|".join(["root", "home", "Users"]) + r")/[\w.]")
 REGISTRY = re.compile("|".join(["pypi" + r"\.org/simple", "pythonhosted" + r"\.org", "registry" + r"\.npmjs"]))
 
 
