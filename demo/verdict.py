@@ -72,7 +72,7 @@ def _cost(stage: Stage) -> None:
         f"and the one it hit"
     )
     bucket, current = Bucket.of(stage.s3, BUCKET), stage.rows.ref.size
-    report.line(
+    stage.report.line(
         f"the bucket keeps {bucket.objects - 1} superseded checkpoints, {megabytes(bucket.size - current)}, "
         "until a collector takes them (not there yet, see README)"
     )
