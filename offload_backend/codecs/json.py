@@ -133,7 +133,7 @@ def _dumps(value: Any, depth: int, floats: list[list[Any]] | None) -> bytes:
         # After orjson, which ends a cycle before it branches: this has no limit but the value's size.
         floats = _survey(value, depth, inf) or []
     # orjson wrote what is not finite as null.
-    if b"null" in text and not all(map(_all_finite, floats)):
+    if floats and b"null" in text and not all(map(_all_finite, floats)):
         raise _NotJsonError
     return text
 
