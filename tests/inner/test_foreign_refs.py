@@ -88,6 +88,14 @@ def test_a_bare_url_outside_the_locations_is_foreign_and_nothing_is_fetched(stor
     assert store.calls == []
 
 
+@pytest.mark.parametrize("segment", ["%2E", "%2e%2E", ".%2e", "%2E.", "..", "."])
+def test_a_bare_url_with_dots_that_a_driver_might_decode_is_foreign(stores, segment):
+    store = stores.open(HOME)
+    with pytest.raises(ForeignRefError):
+        stores.offloader().resolve(f"{HOME}/{segment}/other/key")
+    assert store.calls == []
+
+
 def test_the_hint_of_a_foreign_ref_names_the_setting(stores):
     with pytest.raises(ForeignRefError) as caught:
         stores.offloader().resolve(f"s3://other/prefix/{NAME}{FACTS}")

@@ -10,6 +10,7 @@ from offload_backend.address import parse_blob_name
 from offload_backend.errors import (
     BlobCorruptError,
     BlobNotFoundError,
+    ForeignRefError,
     OffloadError,
     StoreError,
     UnreadableBlobError,
@@ -118,6 +119,12 @@ def test_a_row_of_neither_a_ref_nor_json_is_an_error_of_ours(stores, text):
     with pytest.raises(OffloadError, match="neither a ref nor JSON") as caught:
         stores.offloader().resolve(text)
     assert "set the key again" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", [None, 7, {"a": 1}, ["x"], b"{}"])
+def test_what_is_not_text_is_an_error_of_ours(stores, text):
+    with pytest.raises(ForeignRefError, match="holds no text"):
+        stores.offloader().resolve(text)
 
 
 @THOROUGH

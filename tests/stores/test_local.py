@@ -311,3 +311,26 @@ def test_a_reader_that_stops_early_leaves_no_descriptor_open(store):
         list(store.list())
         store.delete(["v1/missing/x"])
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one mebibyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a small file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_really_is_full_keeps_what_was_there_and_nothing_else(small_disk):
+    store = LocalBlobStore(f"file://{small_disk}/state")
+    store.put("v1/kept", [b"kept"])
+    with pytest.raises(StoreError) as caught:
+        store.put("v1/too-large", [b"x" * 500_000] * 4)
+    assert (caught.value.reason, "[offload_backend] path" in caught.value.hint) == ("full", True)
+    assert b"".join(store.get("v1/kept")) == b"kept"
+    assert files_below(small_disk) == ["state/v1/kept"]
+    store.put("v1/fits", [b"x" * 100_000])
