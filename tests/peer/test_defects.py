@@ -30,7 +30,7 @@ BIG = [{"id": n, "text": f"row {n}"} for n in range(3000)]
 ours_only = pytest.mark.skipif(BACKEND == "peer", reason="a matter of our own protection, not of comparison")
 
 
-class TimedOutError(Exception):
+class TimedOutError(BaseException):
     """What Airflow raises in a task whose execution_timeout has passed."""
 
 
