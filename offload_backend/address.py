@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 __all__ = [
+    "MAX_KEY",
     "AssetAddress",
     "BlobName",
     "StateAddress",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 GRAMMAR = "v1"
+MAX_KEY = 512
+"""Characters of a key: the width of the column in Airflow's ``task_state_store`` and ``asset_state_store``."""
 MAX_SEGMENT = 160
 """Longest encoded segment in bytes: four of them, the fixed parts and 200 bytes of the user's own
 prefix stay within S3's limit of 1024 bytes, and each within the 255 of a local file name."""

@@ -18,6 +18,8 @@ No message carries a credential, a signed URL or a value.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = [
@@ -157,3 +159,17 @@ class CoreStoreError(OffloadError):
     ) -> None:
         super().__init__(message, hint=hint, address=address, key=key, location=location)
         self.retryable = retryable
+
+
+@contextmanager
+def concerning(
+    address: object | None = None, key: str | None = None, location: str | None = None
+) -> Iterator[None]:
+    """Say in any error of ours, where it does not say so already, which state it concerns."""
+    try:
+        yield
+    except OffloadError as error:
+        error.address = error.address if error.address is not None else address
+        error.key = error.key if error.key is not None else key
+        error.location = error.location if error.location is not None else location
+        raise

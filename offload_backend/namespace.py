@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from offload_backend.errors import BlobCorruptError, BlobNotFoundError, InvalidKeyError, OffloadError
+from offload_backend.address import MAX_KEY
+from offload_backend.errors import BlobCorruptError, BlobNotFoundError, InvalidKeyError, concerning
 from offload_backend.row import open_envelope, row_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from datetime import datetime
 
     from offload_backend.address import StateAddress
     from offload_backend.corestore import CoreStore, Row
     from offload_backend.offloader import Offloader
 
-__all__ = ["MAX_KEY", "Namespace", "OffloadedValues", "Values", "decoded"]
-
-MAX_KEY = 512
-"""Characters of a key, as in Airflow's tables."""
+__all__ = ["Namespace", "OffloadedValues", "Values", "decoded"]
 
 REPLACEMENTS = 10
 """How often a row may be replaced under a reader before it gives up; each time costs a whole ``set``."""
@@ -104,7 +101,7 @@ class Namespace:
 
     def get(self, key: str, default: Any) -> Any:
         """The value, verified, or ``default`` if there is no row."""
-        with _about(self.address, key):
+        with concerning(self.address, key):
             row = self._core_store.get(self.address, _checked(key))
             for _ in range(REPLACEMENTS):
                 if row is None:
@@ -127,7 +124,7 @@ class Namespace:
 
         If the core store fails, the new blob stays, because the row may have been committed after all.
         """
-        with _about(self.address, key):
+        with concerning(self.address, key):
             text = self._values.write(value, self.address, _checked(key))
             replaced = self._core_store.set(self.address, key, text, expires_at=expires_at)
             if replaced is not None:
@@ -135,13 +132,13 @@ class Namespace:
 
     def delete(self, key: str) -> None:
         """Remove the row, if there is one."""
-        with _about(self.address, key):
+        with concerning(self.address, key):
             text = self._core_store.delete(self.address, _checked(key))
             self._values.deleted(self.address, key, text)
 
     def clear(self, *, all_map_indices: bool) -> None:
         """Remove every row, or every row of the whole task."""
-        with _about(self.address):
+        with concerning(self.address):
             texts = self._core_store.clear(self.address, all_map_indices=all_map_indices)
             self._values.cleared(self.address, texts, all_map_indices=all_map_indices)
 
@@ -169,13 +166,3 @@ def _checked(key: str) -> str:
             f"the key has {len(key)} characters", hint=f"use a key of at most {MAX_KEY} characters"
         )
     return key
-
-
-@contextmanager
-def _about(address: StateAddress, key: str | None = None) -> Iterator[None]:
-    try:
-        yield
-    except OffloadError as error:
-        error.address = error.address or address
-        error.key = key if error.key is None else error.key
-        raise

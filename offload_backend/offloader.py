@@ -30,6 +30,7 @@ from offload_backend.errors import (
     OffloadError,
     UnreadableBlobError,
     UnsupportedValueError,
+    concerning,
 )
 from offload_backend.location import location_of, relative_name, shown, without_user
 from offload_backend.peervalue import read_peer_value
@@ -59,7 +60,7 @@ class Offloader:
         When a ref is returned, its blob is complete and durable. Raises
         :class:`UnsupportedValueError` for a value that would not come back equal, type for type.
         """
-        with _about(address, key):
+        with concerning(address, key):
             self._require_path()
             if value is None:
                 raise UnsupportedValueError("None cannot be stored", path="value", hint="delete the key")
@@ -81,7 +82,7 @@ class Offloader:
         ref = parse_ref(text)
         if ref is None:
             return _inline(text)
-        with _about(location=shown(ref.url)):
+        with concerning(location=shown(ref.url)):
             if isinstance(ref, PeerRef):
                 store, name = self._locate(without_user(ref.url))
                 _refuse_hidden_dots(name)
@@ -246,20 +247,6 @@ def _identity(address: StateAddress) -> dict[str, Any]:
         return {"asset": {"name": address.name} if address.name is not None else {"uri": address.uri}}
     task = {"dag": address.dag_id, "run": address.run_id, "task": address.task_id, "index": address.map_index}
     return {"task": {**task, "region": str(address.region_id)} if address.region_id else task}
-
-
-@contextmanager
-def _about(
-    address: StateAddress | None = None, key: str | None = None, location: str | None = None
-) -> Iterator[None]:
-    """Say in any error of ours which state it concerns."""
-    try:
-        yield
-    except OffloadError as error:
-        error.address = error.address if error.address is not None else address
-        error.key = error.key if error.key is not None else key
-        error.location = error.location if error.location is not None else location
-        raise
 
 
 @contextmanager

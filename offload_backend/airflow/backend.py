@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from airflow.sdk.state import AssetScope, BaseStoreBackend, TaskScope
 
-from offload_backend.address import AssetAddress, StateAddress, TaskAddress
+from offload_backend.address import MAX_KEY, AssetAddress, StateAddress, TaskAddress
 from offload_backend.airflow.configuration import clears_on_success, load_settings
 from offload_backend.airflow.connections import open_store
 from offload_backend.errors import ConfigError, InvalidKeyError
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["OffloadStateBackend"]
 
 Scope: TypeAlias = TaskScope | AssetScope
-MAX_KEY = 512
-"""Characters of a key: the width of the column in Airflow's ``task_state_store`` and ``asset_state_store``."""
 
 
 class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow ships no complete types
