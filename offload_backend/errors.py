@@ -11,25 +11,32 @@
     ├── ForeignRefError              (ValueError)   the ref points outside the allowed locations
     ├── UnreadableBlobError                         upgrade, or install what the message names
     ├── StoreError                                  mend access or retry; .retryable tells which
-    └── CoreStoreError                              the same, for the database that holds the rows
+    ├── CoreStoreError                              the same, for the database that holds the rows
+    └── CollectorError                              nothing wrong was deleted; .refusals or .failed say why
+        ├── RefusedError                            nothing was deleted at all; look, then accept or repair
+        └── IncompleteError                         some deletes failed; run again
 
 No message carries a credential, a signed URL or a value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
     "BlobCorruptError",
     "BlobNotFoundError",
+    "CollectorError",
     "ConfigError",
     "CoreStoreError",
     "ForeignRefError",
+    "IncompleteError",
     "InvalidKeyError",
     "OffloadError",
+    "RefusedError",
     "StoreError",
     "UnreadableBlobError",
     "UnsupportedValueError",
@@ -159,6 +166,39 @@ class CoreStoreError(OffloadError):
     ) -> None:
         super().__init__(message, hint=hint, address=address, key=key, location=location)
         self.retryable = retryable
+
+
+class CollectorError(OffloadError):
+    """The collector stopped, or could not finish; no live blob was deleted."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One reason to delete nothing: what was ``measured``, the ``limit``, and how to override it."""
+
+    rule: str
+    measured: str
+    limit: str
+    override: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.measured} (limit: {self.limit}); {self.override}"
+
+
+class RefusedError(CollectorError):
+    """Nothing was deleted; ``refusals`` are the reasons, each with measured value, limit and override."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__("nothing was deleted:\n" + "\n".join(f"- {refusal}" for refusal in refusals))
+        self.refusals = tuple(refusals)
+
+
+class IncompleteError(CollectorError):
+    """Some blobs could not be deleted; ``failed`` maps their names to the store's reasons."""
+
+    def __init__(self, message: str, failed: Mapping[str, str]) -> None:
+        super().__init__(message, hint="mend what the reasons say and run the command again")
+        self.failed = dict(failed)
 
 
 @contextmanager

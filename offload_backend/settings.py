@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -11,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from offload_backend.errors import ConfigError
 from offload_backend.location import location_of
 
-__all__ = ["SECTION", "Settings"]
+__all__ = ["SECTION", "Settings", "default_text", "format_duration", "parse_duration"]
 
 SECTION = "offload_backend"
 MIB = 1024 * 1024
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([smhd])", re.ASCII)
 
 
 class Settings(BaseModel):
@@ -100,6 +104,57 @@ class Settings(BaseModel):
         examples=['{"endpoint_url": "https://minio.example"}'],
     )
 
+    hooks: str = Field(
+        "",
+        description="Dotted path of a class with hooks (offload_backend.lifecycle.hooks.Hooks), made without "
+        "arguments. Hooks of installed packages are found by the entry point group offload_backend.hooks.",
+        examples=["my_company.state.Hooks"],
+    )
+    commit_window: timedelta = Field(
+        timedelta(hours=6),
+        gt=timedelta(0),
+        description="Longest time from the beginning of an upload until its row is written. A set that takes "
+        "longer fails. Units are s, m, h and d.",
+        examples=["12h"],
+    )
+    gc_min_age: timedelta = Field(
+        timedelta(hours=72),
+        gt=timedelta(0),
+        description="Collector: a blob younger than this is never a candidate. At least 24h, and more than "
+        "commit_window.",
+        examples=["96h"],
+    )
+    gc_quarantine: timedelta = Field(
+        timedelta(days=7),
+        ge=timedelta(0),
+        description="Collector: how long a blob must have been marked before it is purged. At least as long as "
+        "the database can be restored back in time.",
+        examples=["35d"],
+    )
+    gc_max_ratio: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="Collector: refuse when a larger share of all blobs would go.",
+        examples=["0.5"],
+    )
+    gc_max_count: int = Field(
+        100_000, ge=1, description="Collector: refuse when more blobs would go at once.", examples=["1000000"]
+    )
+    gc_min_match: float = Field(
+        0.999,
+        gt=0,
+        le=1,
+        description="Collector: refuse when a smaller share of the refs that are old enough is found in the "
+        "listing: a wrong bucket, prefix or credential.",
+        examples=["0.99"],
+    )
+    gc_max_skew: timedelta = Field(
+        timedelta(minutes=5),
+        gt=timedelta(0),
+        description="Collector: refuse when this machine's clock and the store's differ by more.",
+        examples=["10m"],
+    )
     core_store: SecretStr = Field(
         SecretStr(""),
         description="Without Airflow: where rows go, a URL such as sqlite:////var/lib/offload/state.db or "
@@ -107,6 +162,11 @@ class Settings(BaseModel):
         "Tasks in Airflow have their rows in Airflow's own database.",
         examples=["postgresql://user@host/database"],
     )
+
+    @field_validator("commit_window", "gc_min_age", "gc_quarantine", "gc_max_skew", mode="before")
+    @classmethod
+    def _duration(cls, value: object) -> object:
+        return parse_duration(value) if isinstance(value, str) else value
 
     @field_validator("read_paths", mode="before")
     @classmethod
@@ -165,6 +225,33 @@ class Settings(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise _config_error(error) from None
+
+
+def parse_duration(text: str) -> timedelta:
+    """The duration that a text such as ``90s``, ``5m``, ``72h`` or ``7d`` means; ``ValueError`` otherwise."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError("must be a number with a unit: 90s, 5m, 72h or 7d")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+def format_duration(duration: timedelta) -> str:
+    """The text that :func:`parse_duration` reads, in the largest unit that divides it."""
+    seconds = duration.total_seconds()
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
+def default_text(name: str) -> str:
+    """The default of a setting as a configuration file holds it."""
+    default = Settings.model_fields[name].default
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    if isinstance(default, timedelta):
+        return format_duration(default)
+    return " ".join(default) if isinstance(default, tuple) else str(default)
 
 
 def _checked_path(value: str) -> str:

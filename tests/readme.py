@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import SecretStr
-
-from offload_backend.settings import Settings
+from offload_backend.settings import Settings, default_text
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- settings table -->", "<!-- /settings table -->"
@@ -16,10 +14,7 @@ def settings_table() -> str:
     """Every setting with its default and what it means."""
     lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
-        default = field.default
-        if isinstance(default, SecretStr):
-            default = default.get_secret_value()
-        shown = f"`{default}`" if default not in ("", ()) else ""
+        shown = f"`{default}`" if (default := default_text(name)) else ""
         lines.append(f"| `{name}` | {shown} | {field.description} |")
     return "\n".join(lines)
 

@@ -17,8 +17,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = {
     "data": ["address", "errors", "location", "ref", "row", "settings"],
-    "port": ["blobfile", "blobstore", "codecs", "corestore", "peervalue"],
-    "policy": ["offloader", "reclaimer"],
+    "port": ["blobfile", "blobstore", "codecs", "corestore", "peervalue", "rootsource"],
+    "policy": ["lifecycle", "offloader", "reclaimer"],
     "store": ["stores"],
     "core store": ["corestores"],
     "opening": ["stores.opening"],

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import SecretStr
 
 from offload_backend import __version__
-from offload_backend.settings import SECTION, Settings
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
+from offload_backend.settings import SECTION, Settings, default_text
 
 __all__ = ["get_provider_info"]
 
@@ -26,25 +23,21 @@ def get_provider_info() -> dict[str, Any]:
             SECTION: {
                 "description": "Options of offload_backend.airflow.OffloadStateBackend, the class for "
                 "[workers] state_store_backend.",
-                "options": {name: _option(field) for name, field in Settings.model_fields.items()},
+                "options": {name: _option(name) for name in Settings.model_fields},
             }
         },
     }
 
 
-def _option(field: FieldInfo) -> dict[str, Any]:
+def _option(name: str) -> dict[str, Any]:
     """One option; every default is text, as in the configuration file."""
+    field = Settings.model_fields[name]
     kind = "integer" if field.annotation is int else "float" if field.annotation is float else "string"
-    default = field.default
-    if isinstance(default, SecretStr):
-        default = default.get_secret_value()
-    elif isinstance(default, tuple):
-        default = " ".join(default)
     return {
         "description": f"{field.description}\n",
         "version_added": "0.1.0",
         "type": kind,
         "example": str(field.examples[0]) if field.examples else None,
-        "default": str(default),
+        "default": default_text(name),
         **({"sensitive": True} if field.annotation is SecretStr else {}),
     }

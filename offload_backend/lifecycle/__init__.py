@@ -1,0 +1,1 @@
+"""Who may delete a blob, and when: mark, quarantine, purge, and what people need around them."""
