@@ -15,7 +15,10 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import zstandard
@@ -34,13 +37,15 @@ _SEEKABLE_MAGIC = 0x8F92EAB1
 _MAX_HEADER = 64 * 1024
 _MAX_WINDOW = 128 * 1024 * 1024
 _READ = 1024 * 1024
+_AHEAD = 1
+"""Chunks that wait for the compressing thread while the next one is made."""
 
 
 class BlobFile:
     """The bytes of a new blob, made while they are iterated, once.
 
     ``size`` and ``sha256`` (of the stored bytes) and ``raw`` (bytes before compression) are right
-    when the iteration is over. Holds one chunk in memory.
+    when the iteration is over. Holds a few chunks in memory, and a thread while there are several.
 
     Raises :class:`UnsupportedValueError` when the value is larger than ``max_raw`` bytes, and
     :class:`InvalidKeyError` for names so long that no reader would accept the header.
@@ -77,7 +82,13 @@ class BlobFile:
         entries = [(len(first), 0)]
         yield first
         compressor = zstandard.ZstdCompressor(level=self._level, write_checksum=True, write_content_size=True)
-        for chunk in _rechunk(self._chunks):
+        for length, frame in _compressed(self._counted(_rechunk(self._chunks)), compressor):
+            entries.append((len(frame), length))
+            yield frame
+        yield _seek_table(entries)
+
+    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
             self.raw += len(chunk)
             if self.raw > self._max_raw:
                 raise UnsupportedValueError(
@@ -85,10 +96,7 @@ class BlobFile:
                     path="value",
                     hint="raise [offload_backend] max_value_bytes, or store the value in parts",
                 )
-            frame = compressor.compress(chunk)
-            entries.append((len(frame), len(chunk)))
-            yield frame
-        yield _seek_table(entries)
+            yield chunk
 
 
 def most_stored_bytes(raw: int) -> int:
@@ -204,6 +212,24 @@ def _rechunk(pieces: Iterable[bytes]) -> Iterator[bytes]:
             del waiting[:CHUNK]
     if waiting:
         yield bytes(waiting)
+
+
+def _compressed(chunks: Iterator[bytes], compressor: zstandard.ZstdCompressor) -> Iterator[tuple[int, bytes]]:
+    """Each chunk's length and frame. Where there are several, a thread compresses one while the next is made."""
+    first, second = next(chunks, b""), next(chunks, b"")
+    if not second:
+        if first:
+            yield len(first), compressor.compress(first)
+        return
+    with ThreadPoolExecutor(1, "offload-compress") as thread:
+        waiting: deque[tuple[int, Future[bytes]]] = deque()
+        for chunk in chain((first, second), chunks):
+            waiting.append((len(chunk), thread.submit(compressor.compress, chunk)))
+            if len(waiting) > _AHEAD:
+                length, frame = waiting.popleft()
+                yield length, frame.result()
+        for length, frame in waiting:
+            yield length, frame.result()
 
 
 def _skippable(magic: int, content: bytes) -> bytes:

@@ -58,6 +58,7 @@ DRIVERS = {
     "sqlalchemy": ["corestores"],
     "zstandard": ["blobfile", "peervalue"],
     "orjson": ["codecs.json"],
+    "msgspec": ["codecs.json"],
     "pydantic": ["settings", "airflow.provider"],
     "typer": ["cli"],
     "rich": ["cli"],
@@ -177,8 +178,8 @@ DRIVERS_OF_STORES = ["airflow", "fsspec", "boto3", "botocore", "s3fs", "sqlalche
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("offload_backend", [*DRIVERS_OF_STORES, "pydantic", "zstandard", "orjson"]),
-        ("offload_backend.airflow", [*DRIVERS_OF_STORES, "pydantic", "zstandard", "orjson"]),
+        ("offload_backend", [*DRIVERS_OF_STORES, "pydantic", "zstandard", "orjson", "msgspec"]),
+        ("offload_backend.airflow", [*DRIVERS_OF_STORES, "pydantic", "zstandard", "orjson", "msgspec"]),
         ("offload_backend.airflow.provider", DRIVERS_OF_STORES),
         ("offload_backend.reclaimer", DRIVERS_OF_STORES),
     ],

@@ -1,8 +1,9 @@
 """The JSON codec: exact, or it refuses.
 
-orjson writes and reads the text. It is strict about keys, subclasses, integers beyond 64 bits and lone
+orjson writes the text. It is strict about keys, subclasses, integers beyond 64 bits and lone
 surrogates, but it writes tuples, enums and UUIDs as if they were JSON, and NaN as ``null``. So each
-piece is surveyed first, level by level, with the work per element done in C.
+piece is surveyed first, level by level, with the work per element done in C. It also reads the text,
+unless that is long: then msgspec does, which keeps no document beside the value.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from math import inf, isfinite
@@ -24,6 +25,9 @@ __all__ = ["JsonCodec"]
 
 PIECE = 1024 * 1024
 """Bytes of text a piece aims at; only one long text or a very deep value makes one of many times that."""
+
+LONG = 1024 * 1024
+"""Bytes of text from which reading it without a document is worth an import."""
 
 _SPLIT_DEPTH = 8
 _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -54,7 +58,17 @@ class JsonCodec:
     def decode(self, data: bytes | bytearray) -> Any:
         """The value; Python's cyclic garbage collector rests meanwhile, since JSON holds no cycles."""
         with _collector_paused():
-            return orjson.loads(data)
+            return orjson.loads(data) if len(data) < LONG else _decode_long(data)
+
+
+def _decode_long(data: bytes | bytearray) -> Any:
+    """As orjson, without a document of several times the text beside the value."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError:  # it counts with the caller's stack, orjson has a limit of its own
+        return orjson.loads(data)
 
 
 def _pieces(value: Any, depth: int) -> Iterator[bytes]:
@@ -123,7 +137,7 @@ def _next_count(count: int, size: int) -> int:
     return max(1, min(4 * count, count * PIECE // size))
 
 
-def _dumps(value: Any, depth: int, floats: list[list[Any]] | None) -> bytes:
+def _dumps(value: Any, depth: int, floats: list[Sequence[Any]] | None) -> bytes:
     """The text of a value whose survey found ``floats``, or that is yet to be surveyed."""
     try:
         text = orjson.dumps(value, option=_STRICT)
@@ -138,36 +152,51 @@ def _dumps(value: Any, depth: int, floats: list[list[Any]] | None) -> bytes:
     return text
 
 
-def _survey(value: Any, depth: int, limit: float) -> list[list[Any]] | None:
-    """The levels of nesting that hold floats, or ``None`` for a value heavier than ``limit``.
+def _survey(value: Any, depth: int, limit: float) -> list[Sequence[Any]] | None:
+    """The columns that hold floats, or ``None`` for a value heavier than ``limit``.
 
-    Raises :class:`_NotJsonError` for an element of a type that JSON does not hold.
+    A column is a run of elements of one level of nesting. Raises :class:`_NotJsonError` for an element
+    of a type that JSON does not hold.
     """
-    floats: list[list[Any]] = []
-    level: list[Any] = [value]
-    while level:
-        kinds = set(map(type, level))
-        depth += 1
-        if not kinds <= _TYPES or depth > MAX_DEPTH:
-            raise _NotJsonError
-        if float in kinds:
-            floats.append(level)
-        heavy: dict[type, list[Any]] = {
-            kind: level if len(kinds) == 1 else [item for item in level if type(item) is kind]
-            for kind in kinds & _WEIGHTS.keys()
-        }
-        limit -= sum(_WEIGHTS[kind] * sum(map(len, items)) for kind, items in heavy.items())
-        dicts = heavy.get(dict, [])
-        if len(dicts) <= _FEW:  # the keys of many dicts are mostly short and alike, and take time to add up
-            limit -= sum(len(key) for key in chain.from_iterable(dicts) if type(key) is str)
-        if limit < 0:
-            return None
-        level = list(chain.from_iterable(heavy.get(list, ())))
-        level.extend(chain.from_iterable(map(dict.values, dicts)))
+    floats: list[Sequence[Any]] = []
+    level: list[Sequence[Any]] = [[value]]
+    with _collector_paused():  # else the columns' own tuples have it walk the whole value, again and again
+        while level:
+            depth += 1
+            lists: list[Any] = []
+            dicts: list[Any] = []
+            for column in level:
+                kinds = set(map(type, column))
+                if not kinds <= _TYPES or depth > MAX_DEPTH:
+                    raise _NotJsonError
+                if float in kinds:
+                    floats.append(column)
+                for kind in kinds & _WEIGHTS.keys():
+                    items = column if len(kinds) == 1 else [item for item in column if type(item) is kind]
+                    limit -= _WEIGHTS[kind] * sum(map(len, items))
+                    if kind is not str:
+                        (lists if kind is list else dicts).append(items)
+            for items in dicts:
+                if len(items) <= _FEW:  # the keys of many dicts are mostly short and alike, and take time to add up
+                    limit -= sum(len(key) for key in chain.from_iterable(items) if type(key) is str)
+            if limit < 0:
+                return None
+            level = [column for column in _columns(lists, dicts) if column]
     return floats
 
 
-def _all_finite(elements: list[Any]) -> bool:
+def _columns(lists: list[Any], dicts: list[Any]) -> Iterator[Sequence[Any]]:
+    """The next level: columns of one type each, as far as it costs nothing to have them so."""
+    if lists:
+        yield list(chain.from_iterable(chain.from_iterable(lists)))
+    for items in dicts:
+        if len(items) > _FEW and len(set(map(len, items))) == 1:
+            yield from zip(*map(dict.values, items), strict=False)
+        else:
+            yield list(chain.from_iterable(map(dict.values, items)))
+
+
+def _all_finite(elements: Sequence[Any]) -> bool:
     floats = [item for item in elements if type(item) is float]
     return isfinite(sum(floats)) or all(map(isfinite, floats))
 

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import os
+import subprocess
+import sys
 import threading
+from math import inf, nan
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 
 import orjson
 import pytest
@@ -19,6 +24,9 @@ from offload_backend.errors import UnreadableBlobError, UnsupportedValueError
 from tests.inner.values import QUICK, THOROUGH, json_values, same
 
 CODEC = JsonCodec()
+READERS = [0, json_module.LONG]
+"""Lengths from which a text is long: any text is, and what is by default."""
+
 PIECES = [1, 16, json_module.PIECE]
 
 SMALL = 8 * 1024
@@ -47,8 +55,10 @@ def encode(value: Any, piece: int = json_module.PIECE) -> bytes:
 @example({"b": None, "a": {"d": [None, {"c": 1.5}]}}, 1)
 def test_decoding_what_was_encoded_gives_the_value_back_type_for_type(value, piece):
     text = encode(value, piece)
-    assert same(CODEC.decode(text), value)
-    assert same(CODEC.decode(bytearray(text)), value)
+    for long in READERS:
+        with patch.object(json_module, "LONG", long):
+            assert same(CODEC.decode(text), value)
+            assert same(CODEC.decode(bytearray(text)), value)
 
 
 @THOROUGH
@@ -112,12 +122,44 @@ def test_a_deep_and_large_value_comes_back():
     assert same(CODEC.decode(encode(value)), value)
 
 
+def test_a_long_deep_text_is_read_however_deep_the_caller_is():
+    text = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
+
+    def call(levels: int) -> Any:
+        return call(levels - 1) if levels else CODEC.decode(text)
+
+    with patch.object(json_module, "LONG", 0):
+        value = call(sys.getrecursionlimit() - 150 - len(inspect.stack()))
+    assert orjson.dumps(value) == text
+
+
+def test_only_a_long_text_needs_the_reader_for_long_ones():
+    script = (
+        "import sys; from offload_backend.codecs import json; json.JsonCodec().decode(b'[1]'); "
+        "assert 'msgspec' not in sys.modules; json.JsonCodec().decode(b'[1' + b',1' * json.LONG + b']'); "
+        "assert 'msgspec' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_flat_records_are_surveyed_by_columns_and_what_differs_in_one_is_found():
+    alike = [{"a": n, "b": "x", "c": {"d": [n]}, "e": n / 3} for n in range(500)]
+    assert same(CODEC.decode(encode(alike)), alike)
+    for place, alien in [("a", (1,)), ("b", UUID(int=1)), ("e", nan), ("c", {"d": [(1,)]}), ("c", {"d": [inf]})]:
+        changed = [dict(record) for record in alike]
+        changed[321][place] = alien
+        with pytest.raises(UnsupportedValueError, match=rf'value\[321\]\["{place}"\]'):
+            encode(changed)
+
+
+@pytest.mark.parametrize("long", READERS)
 @pytest.mark.parametrize(
     "damaged", [b"", b"[1,", b"{'a':1}", b"[NaN]", b"\xff", b'"\xed\xa0\x80"', b"[1]x", b"[" * 5000]
 )
-def test_bytes_that_are_not_json_are_a_value_error_and_garbage_is_collected_again(damaged):
+def test_bytes_that_are_not_json_are_a_value_error_and_garbage_is_collected_again(damaged, long, monkeypatch):
+    monkeypatch.setattr(json_module, "LONG", long)
     assert gc.isenabled()
-    with pytest.raises(ValueError):  # noqa: PT011 - orjson words it in many ways
+    with pytest.raises(ValueError):  # noqa: PT011 - each reader words it in many ways
         CODEC.decode(damaged)
     assert gc.isenabled()
 
