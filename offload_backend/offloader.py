@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -28,6 +29,7 @@ from offload_backend.errors import (
     ConfigError,
     ForeignRefError,
     OffloadError,
+    StoreError,
     UnreadableBlobError,
     UnsupportedValueError,
     concerning,
@@ -48,9 +50,15 @@ class Offloader:
     uses them. ``open_store`` gets one of the configured paths.
     """
 
-    def __init__(self, settings: Settings, open_store: Callable[[str], BlobStore]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        open_store: Callable[[str], BlobStore],
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self.settings = settings
         self._open_store = open_store
+        self._clock = clock or _seconds_since_boot
         self._codec: Codec = JsonCodec()
         self._stores: tuple[int, dict[str, BlobStore]] = (0, {})
 
@@ -58,7 +66,8 @@ class Offloader:
         """The text that a row keeps for the value: its JSON if the row stays small, else a ref.
 
         When a ref is returned, its blob is complete and durable. Raises
-        :class:`UnsupportedValueError` for a value that would not come back equal, type for type.
+        :class:`UnsupportedValueError` for a value that would not come back equal, type for type, and
+        :class:`StoreError` when the upload took longer than ``commit_window``.
         """
         with concerning(address, key):
             self._require_path()
@@ -132,7 +141,9 @@ class Offloader:
         blob = BlobFile(header, chunks, level=limits.compression_level, max_raw=limits.max_value_bytes)
         name = blob_name(limits.deployment, address, key, blob_id, f"{self._codec.extension}.zst")
         store = self._store(limits.path)
+        began = self._clock()
         store.put(name, blob)
+        self._refuse_late(self._clock() - began)
         return format_ref(
             BlobRef(
                 url=f"{store.location}/{name}",
@@ -143,6 +154,21 @@ class Offloader:
                 about=about,
             )
         )
+
+    def _refuse_late(self, seconds: float) -> None:
+        """Hand out no ref that a collector may take for an orphan by the time its row is written.
+
+        The collector's proof assumes that between the beginning of an upload and its commit there is
+        less than ``commit_window``; a blob without a ref is one that it may delete.
+        """
+        if seconds > self.settings.commit_window.total_seconds():
+            raise StoreError(
+                f"the upload took {seconds:.0f} s, longer than commit_window",
+                reason="failed",
+                retryable=True,
+                hint="set the key again; if uploads take that long, raise [offload_backend] commit_window, and "
+                "gc_min_age above it",
+            )
 
     def _read(self, ref: BlobRef) -> Any:
         store, name = self._locate(ref.url)
@@ -205,6 +231,12 @@ class Offloader:
                 hint="set [offload_backend] path, for example path = s3://conn_id@bucket/airflow-state "
                 "(environment: AIRFLOW__OFFLOAD_BACKEND__PATH); without Airflow, connect(path=…)",
             )
+
+
+def _seconds_since_boot() -> float:
+    """Also counts the time a machine is suspended, where the system can tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 _FOREIGN = "if it is genuine, add its location to [offload_backend] read_paths"

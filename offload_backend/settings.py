@@ -67,10 +67,10 @@ class Settings(BaseModel):
     )
     reclaim: Literal["eager", "never"] = Field(
         "eager",
-        description="eager: dead blobs are deleted where that is proven; in Airflow on delete and clear, by the "
-        "task that wrote or read them; without Airflow also when a key is overwritten. never: nothing is deleted. "
-        "Choose never where the database may be restored to a point in time, and before working on a copy of it: "
-        "two databases would own the same blobs.",
+        description="eager: dead blobs are deleted where that is proven: on delete, on clear, and when a key is "
+        "overwritten; in Airflow by the task that wrote or read them, now and then while it runs and when it ends. "
+        "never: nothing is deleted but by offload expire, gc and erase. Choose never where the database may be "
+        "restored to a point in time, and before working on a copy of it: two databases would own the same blobs.",
         examples=["never"],
     )
     transport: Literal["boto3", "fsspec"] = Field(

@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from airflow.sdk.state import AssetScope, BaseStoreBackend, TaskScope
 
 from offload_backend.address import MAX_KEY, AssetAddress, StateAddress, TaskAddress
-from offload_backend.airflow.configuration import clears_on_success, load_settings
-from offload_backend.airflow.connections import open_store
+from offload_backend.airflow.worker import Worker
 from offload_backend.errors import ConfigError, InvalidKeyError
-from offload_backend.offloader import Offloader
-from offload_backend.reclaimer import Reclaimer
 from offload_backend.ref import is_ref
 from offload_backend.row import ENVELOPE_KEY
 
@@ -39,7 +36,7 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
     """
 
     def __init__(self) -> None:
-        self._parts: tuple[Offloader, Reclaimer] | None = None
+        self._worker: Worker | None = None
 
     def serialize_task_state_store_to_ref(self, *, value: Any, key: str, scope: TaskScope) -> Any:
         """The ref of the stored value, or what Airflow itself keeps for a value that stays in the row."""
@@ -57,10 +54,7 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
 
     def deserialize_task_state_store_from_ref(self, stored: str) -> Any:
         """The value, verified; also one that Airflow's own common-io backend stored."""
-        offloader, reclaimer = self._use()
-        value = offloader.resolve(stored)
-        reclaimer.read(stored)
-        return value
+        return self._use().resolve(stored)
 
     def deserialize_asset_state_store_from_ref(self, stored: str) -> Any:
         """As :meth:`deserialize_task_state_store_from_ref`."""
@@ -80,7 +74,7 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
         """Give back the space of rows that Airflow has removed; storage trouble is only logged.
 
         Under ``clear_on_success`` the rows may still be there, and a crash before the success is
-        reported must leave the next attempt able to resume: then nothing is deleted.
+        reported must leave the next attempt able to resume: then the end of the task gives it back.
         """
         self._delete(self._dead_of_scope(scope))
 
@@ -128,33 +122,23 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
 
     def _offload(self, value: Any, key: str, scope: Scope) -> str:
         check_key(key)
-        offloader, reclaimer = self._use()
-        text = offloader.offload(value, address_of(scope), key)
-        if is_ref(text):
-            reclaimer.wrote(text)
-        return text
+        return self._use().offload(value, address_of(scope), key)
 
     def _dead_of_key(self, scope: Scope, key: str) -> list[str]:
-        return self._parts[1].dead_of_key(address_of(scope), key) if self._parts and self._reclaims() else []
+        return self._worker.dead_of_key(address_of(scope), key) if self._worker else []
 
     def _dead_of_scope(self, scope: Scope) -> list[str]:
-        if not self._parts or not self._reclaims() or clears_on_success():
-            return []
-        return self._parts[1].dead_of_scope(address_of(scope))
+        return self._worker.dead_of_scope(address_of(scope)) if self._worker else []
 
     def _delete(self, dead: list[str]) -> None:
         if dead:
-            self._use()[1].delete(dead)
+            self._use().delete(dead)
 
-    def _reclaims(self) -> bool:
-        return self._use()[0].settings.reclaim == "eager"
-
-    def _use(self) -> tuple[Offloader, Reclaimer]:
-        if self._parts is None:
-            settings = load_settings()
-            offloader = Offloader(settings, lambda path: open_store(path, settings))
-            self._parts = self._parts or (offloader, Reclaimer(offloader))
-        return self._parts
+    def _use(self) -> Worker:
+        if self._worker is None:
+            worker = Worker()
+            self._worker = self._worker or worker
+        return self._worker
 
 
 def address_of(scope: Scope) -> StateAddress:

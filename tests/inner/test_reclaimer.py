@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from offload_backend import reclaimer as reclaimer_module
-from offload_backend.address import AssetAddress, TaskAddress
-from offload_backend.reclaimer import _current_writer as current_writer
+from offload_backend import knownrefs
+from offload_backend.address import AssetAddress, TaskAddress, blob_scope
+from offload_backend.knownrefs import Writer
 from tests.inner.stores import HOME, TASK, Worker, name_in
 from tests.inner.test_processes import in_a_fork
 
@@ -186,7 +186,7 @@ def test_what_is_no_ref_of_ours_is_not_remembered(stores, text):
     worker = Worker(stores)
     worker.reclaimer.wrote(text)
     worker.reclaimer.read(text)
-    assert not worker.reclaimer._own_memory().known
+    assert not len(worker.reclaimer._own_refs())
 
 
 def test_who_knows_of_no_blob_opens_no_store(stores):
@@ -227,27 +227,28 @@ def test_one_delete_takes_all_dead_blobs_of_a_scope_at_once(worker):
 
 
 def test_memory_is_bounded_and_forgets_the_oldest_first(worker, monkeypatch):
-    monkeypatch.setattr(reclaimer_module, "_LIMIT", 3)
+    monkeypatch.setattr(knownrefs, "LIMIT", 3)
     names = [name_in(worker.set(n)) for n in range(10)]
-    assert len(worker.reclaimer._own_memory().known) == 3
+    assert len(worker.reclaimer._own_refs()) == 3
     worker.deleted()
     assert worker.left() == set(names[:7])
 
 
 def test_the_memory_holds_some_thousand_refs():
-    assert 1000 <= reclaimer_module._LIMIT <= 10_000
+    assert 1000 <= knownrefs.LIMIT <= 10_000
 
 
 def test_a_fork_knows_nothing_and_its_parent_still_everything(worker, monkeypatch):
     text = worker.set()
-    held = worker.reclaimer._own_memory().lock
+    held = worker.reclaimer._own_refs().lock
 
     def child():
         monkeypatch.setattr(worker.offloader, "discard", lambda texts: pytest.fail("deleted what the parent knows"))
         worker.deleted()
         worker.cleared()
         worker.reclaimer.read(text)
-        assert list(worker.reclaimer._own_memory().known) == [text]
+        assert text in worker.reclaimer._own_refs()
+        assert len(worker.reclaimer._own_refs()) == 1
 
     with held:  # as by another thread at the moment of the fork
         assert in_a_fork(child) == 0
@@ -272,14 +273,58 @@ def test_many_threads_set_and_delete_at_once_and_each_reclaims_its_own(worker):
     assert worker.left() == set()
 
 
+def test_a_row_that_another_thread_wrote_proves_nothing_of_what_this_one_wrote(worker):
+    """The answer may be late: this thread's ref may be the row's by now."""
+    row = blob_scope(TASK, "k")
+    for n in range(5):
+        worker.set(n)
+    with ThreadPoolExecutor(1) as other:
+        theirs = other.submit(worker.set).result()
+    mine = worker.set()
+    assert worker.reclaimer.superseded(row, theirs) == []
+    assert len(worker.reclaimer.superseded(row, mine)) == 5
+
+
+@pytest.mark.parametrize("named", [None, "", "7", "s3://bucket/prefix/elsewhere#x"])
+def test_a_row_that_says_nothing_known_proves_nothing_while_the_task_runs(worker, named):
+    for n in range(5):
+        worker.set(n)
+    assert worker.reclaimer.superseded(blob_scope(TASK, "k"), named) == []
+
+
 def test_a_writer_is_a_thread_or_a_coroutine_in_it():
     async def main():
-        return current_writer()
+        inner = asyncio.create_task(a_writer())
+        return Writer(), await inner
 
-    assert current_writer() == current_writer()
-    assert current_writer() == (threading.get_ident(), 0)
-    thread, task = asyncio.run(main())
-    assert thread == threading.get_ident()
-    assert task != 0
+    async def a_writer():
+        return Writer()
+
+    assert Writer() == Writer()
+    assert not Writer().is_coroutine
+    outer, inner = asyncio.run(main())
+    assert outer.is_coroutine
+    assert len({Writer(), outer, inner}) == 3
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(current_writer).result() != current_writer()
+        assert pool.submit(Writer).result() != Writer()
+
+
+def test_a_writer_is_done_when_its_thread_or_coroutine_has_ended():
+    async def main():
+        inner = asyncio.create_task(a_writer())
+        found = await inner
+        return Writer(), found, found.is_done()
+
+    async def a_writer():
+        mine = Writer()
+        assert not mine.is_done()
+        return mine
+
+    assert not Writer().is_done()
+    outer, _, inner_was_done = asyncio.run(main())
+    assert inner_was_done
+    assert outer.is_done()
+    with ThreadPoolExecutor(1) as pool:
+        theirs = pool.submit(Writer).result()
+        assert not theirs.is_done()
+    assert theirs.is_done()

@@ -1,0 +1,127 @@
+"""What one worker process does with values: offload, resolve, give space back, tell hooks."""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from offload_backend.address import StateAddress
+from offload_backend.airflow.configuration import clears_on_success, load_settings
+from offload_backend.airflow.connections import open_store
+from offload_backend.airflow.reclaiming import Reclaiming
+from offload_backend.errors import BlobNotFoundError, ConfigError
+from offload_backend.offloader import Offloader
+from offload_backend.reclaimer import Reclaimer
+from offload_backend.ref import is_ref
+
+if TYPE_CHECKING:
+    from offload_backend.lifecycle.hooks import Hooks
+
+__all__ = ["Worker"]
+
+_READS = 5
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Configured once, at the first use of state; safe in several threads, on an event loop, after a fork.
+
+    ``reclaim = never`` makes it remember, ask and delete nothing.
+    """
+
+    def __init__(self) -> None:
+        self.settings = settings = load_settings()
+        self._offloader = Offloader(settings, lambda path: open_store(path, settings))
+        self._reclaimer: Reclaimer | None = None
+        if settings.reclaim == "eager":
+            self._reclaimer = Reclaimer(self._offloader, self._tell_reclaimed)
+            self._reclaiming = Reclaiming(self._offloader, self._reclaimer)
+
+    def offload(self, value: Any, address: StateAddress, key: str) -> str:
+        """The text for the row, as :meth:`Offloader.offload`."""
+        if self._reclaimer is not None:
+            self._reclaiming.before_set(address, key)
+        text = self._offloader.offload(value, address, key)
+        if self._reclaimer is not None and is_ref(text):
+            self._reclaimer.wrote(text)
+        elif self._reclaimer is not None:
+            self._reclaimer.wrote_inline(address, key)
+        if self._hooks is not None and is_ref(text):
+            hooks = self._hooks
+            _notified("on_offloaded", lambda: hooks.on_offloaded(address, key, text))
+        return text
+
+    def resolve(self, text: str) -> Any:
+        """The value, as :meth:`Offloader.resolve`.
+
+        A row that is overwritten while its blob is read may lose that blob; then the value that
+        replaced it is the answer.
+        """
+        return self._resolve_row(text, _READS)
+
+    def dead_of_key(self, address: StateAddress, key: str) -> list[str]:
+        """The row is confirmed gone: what may be deleted."""
+        return self._reclaimer.dead_of_key(address, key) if self._reclaimer is not None else []
+
+    def dead_of_scope(self, address: StateAddress) -> list[str]:
+        """As :meth:`dead_of_key`, for all rows of the address.
+
+        Nothing under ``clear_on_success``, where the rows may still be there: the end of the task tells.
+        """
+        if self._reclaimer is None:
+            return []
+        if clears_on_success():
+            self._reclaiming.clears(address)
+            return []
+        return self._reclaimer.dead_of_scope(address)
+
+    def delete(self, dead: list[str]) -> None:
+        """Delete the blobs of these refs; trouble with the store is only logged."""
+        if self._reclaimer is not None:
+            self._reclaimer.delete(dead)
+
+    def _resolve_row(self, text: str, reads: int) -> Any:
+        try:
+            return self._resolve(text)
+        except BlobNotFoundError:
+            newer = self._reclaiming.named_instead(text) if self._reclaimer is not None else None
+            if not newer or newer == text or reads == 1:
+                raise
+        return self._resolve_row(newer, reads - 1)
+
+    def _resolve(self, text: str) -> Any:
+        value = self._offloader.resolve(text)
+        if self._reclaimer is not None:
+            self._reclaimer.read(text)
+            self._reclaiming.was_read(text)
+        if self._hooks is not None and is_ref(text):
+            hooks = self._hooks
+            _notified("on_resolved", lambda: hooks.on_resolved(text))
+        return value
+
+    def _tell_reclaimed(self, refs: list[str]) -> None:
+        if self._hooks is not None:
+            hooks = self._hooks
+            _notified("on_reclaimed", lambda: hooks.on_reclaimed(refs))
+
+    @cached_property
+    def _hooks(self) -> Hooks | None:
+        """The hooks, where there are any; most workers never import their module."""
+        from importlib.metadata import entry_points
+
+        if not self.settings.hooks and not entry_points(group="offload_backend.hooks"):
+            return None
+        from offload_backend.lifecycle.hooks import load_hooks
+
+        try:
+            return load_hooks(self.settings)
+        except ConfigError as error:
+            _log.warning("no hook is called: %s", error)
+            return None
+
+
+def _notified(method: str, call: Any) -> None:
+    from offload_backend.lifecycle.hooks import notified
+
+    notified(method, call)
