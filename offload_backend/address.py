@@ -14,6 +14,7 @@ import os
 import re
 import time
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "BlobName",
     "StateAddress",
     "TaskAddress",
+    "address_of_scope",
     "blob_name",
     "blob_scope",
+    "deployment_prefix",
     "new_blob_id",
     "parse_blob_name",
 ]
@@ -36,6 +39,7 @@ MAX_SEGMENT = 160
 prefix stay within S3's limit of 1024 bytes, and each within the 255 of a local file name."""
 
 _DIGEST = 32
+_WITH_REGION = 5
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
 _SEGMENT = r"(?=[^/])(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9_.-]|%[0-9A-F]{2})*(?:~(?:[0-9a-f]{32})?)?"
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -120,6 +124,46 @@ def blob_scope(address: StateAddress, key: str) -> tuple[str, str]:
     return _scope(address), _segment(key)
 
 
+def deployment_prefix(deployment: str) -> str:
+    """What the name of everything begins with that is stored for this deployment."""
+    return f"{GRAMMAR}/{_segment(deployment)}/"
+
+
+def address_of_scope(scope: str) -> StateAddress | None:
+    """The address that :func:`blob_scope` made this scope of.
+
+    ``None`` for a text that is no scope, and for one that holds a cut segment: then only the header of a
+    blob tells.
+    """
+    kind, _, rest = scope.partition("/")
+    address = _task_of(rest.split("/")) if kind == "task" else _asset_of(rest) if kind == "asset" else None
+    # Whatever the way there, an address counts only if it leads back to where it came from.
+    return address if address is not None and _scope(address) == scope else None
+
+
+def _task_of(segments: list[str]) -> TaskAddress | None:
+    region = None
+    if len(segments) == _WITH_REGION:
+        name, _, text = segments.pop(2).partition("=")
+        if name != "region" or not re.fullmatch(_UUID, text):
+            return None
+        region = UUID(text)
+    if len(segments) != _WITH_REGION - 1 or not re.fullmatch(r"-?[0-9]{1,18}", segments[-1]):
+        return None
+    dag, run, task = map(_text, segments[:-1])
+    if dag is None or run is None or task is None:
+        return None
+    return TaskAddress(dag, run, task, int(segments[-1]), region)
+
+
+def _asset_of(segment: str) -> AssetAddress | None:
+    kind, _, encoded = segment.partition("=")
+    text = _text(encoded)
+    if text is None or kind not in ("name", "uri"):
+        return None
+    return AssetAddress(name=text) if kind == "name" else AssetAddress(uri=text)
+
+
 def _scope(address: StateAddress) -> str:
     if isinstance(address, AssetAddress):
         if address.name is not None:
@@ -134,6 +178,16 @@ def parse_blob_name(name: str) -> BlobName | None:
     """The parts of a name written by :func:`blob_name`, or ``None`` for anything else."""
     match = _NAME.fullmatch(name)
     return BlobName(**match.groupdict()) if match else None
+
+
+def _text(segment: str) -> str | None:
+    """The text that a segment was made of, or ``None`` if it was cut."""
+    if "~" in segment:
+        return "" if segment == "~" else None
+    try:
+        return unquote_to_bytes(segment).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
 
 
 def _segment(text: str) -> str:

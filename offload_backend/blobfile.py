@@ -25,7 +25,16 @@ import zstandard
 
 from offload_backend.errors import BlobCorruptError, InvalidKeyError, UnreadableBlobError, UnsupportedValueError
 
-__all__ = ["CHUNK", "FORMAT", "BlobFile", "most_stored_bytes", "read_blob", "read_header"]
+__all__ = [
+    "CHUNK",
+    "FORMAT",
+    "MAX_HEADER",
+    "BlobFile",
+    "header_at_start",
+    "most_stored_bytes",
+    "read_blob",
+    "read_header",
+]
 
 FORMAT = 1
 CHUNK = 4 * 1024 * 1024
@@ -35,6 +44,8 @@ _HEADER_MAGIC = 0x184D2A50
 _SEEK_TABLE_MAGIC = 0x184D2A5E
 _SEEKABLE_MAGIC = 0x8F92EAB1
 _MAX_HEADER = 64 * 1024
+MAX_HEADER = 8 + _MAX_HEADER
+"""So many bytes from a blob's start hold its header whole."""
 _MAX_WINDOW = 128 * 1024 * 1024
 _READ = 1024 * 1024
 _AHEAD = 1
@@ -153,6 +164,11 @@ def read_header(source: _Measured) -> dict[str, Any]:
             hint="upgrade offload-backend where the value is read",
         )
     return header
+
+
+def header_at_start(start: bytes) -> dict[str, Any]:
+    """The header of the blob that begins with these bytes, ``MAX_HEADER`` of them or all. Raises as read_header."""
+    return read_header(_Measured([start], len(start)))
 
 
 class _Measured:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["BlobInfo", "BlobStore", "DeleteReport"]
+__all__ = ["BlobInfo", "BlobStore", "DeleteReport", "KeepsUnfinished"]
 
 
 @dataclass(frozen=True)
@@ -82,5 +82,17 @@ class BlobStore(Protocol):
 
         After the first failure because the store is unreachable or throttles, the names that remain
         are not tried but reported as failed with its reason, so that a dead store costs one wait.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsUnfinished(Protocol):
+    """A store in which a killed upload leaves something behind that is not listed, as files of a directory do."""
+
+    def remove_unfinished(self, prefix: str, before: datetime) -> int:
+        """Remove such leftovers, below the prefix, that nobody has written to since ``before``; how many.
+
+        ``before`` is by the store's own clock. What cannot be removed stays.
         """
         ...

@@ -57,6 +57,11 @@ class Configuration:
         return self._whole_number("default_retention_days", "30", "days, 0 for never")
 
     @property
+    def cleanup_batch_size(self) -> int:
+        """``[state_store] state_cleanup_batch_size``, in rows; 0, which is Airflow's default, for no batches."""
+        return self._whole_number("state_cleanup_batch_size", "0", "rows, 0 for no batches")
+
+    @property
     def clear_on_success(self) -> bool:
         """``[state_store] clear_on_success``."""
         text = self.get("state_store", "clear_on_success").lower().split("#")[0].strip() or "false"
@@ -126,7 +131,7 @@ class _AirflowCfg(configparser.ConfigParser):
         return optionstr  # as in Airflow, upper and lower case differ
 
 
-_SECTIONS = (SECTION, "common.io", "state_store", "workers")
+_SECTIONS = (SECTION, "common.io", "database", "state_store", "workers")
 
 
 def _section_prefix(section: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from offload_backend.address import StateAddress
+from offload_backend.address import AssetAddress, StateAddress
 
-__all__ = ["CoreReader", "CoreStore", "Row"]
+__all__ = ["CoreReader", "CoreStore", "FoundRow", "RemovableRows", "Row"]
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,68 @@ class CoreStore(CoreReader, Protocol):
         ``all_map_indices`` widens a task's address to every index and region of (dag, run, task); an
         asset's is unaffected.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class FoundRow:
+    """A row as it was read, and the ``place`` by which the core store that read it finds it again.
+
+    ``place`` begins with the table's name; the rest is the adapter's own. ``aliases`` are further
+    addresses of the same asset. An ``archived`` row is a copy that Airflow keeps of one it removed: it
+    still names its blob, and :meth:`RemovableRows.remove` leaves it alone.
+    """
+
+    row: Row
+    place: tuple[str | int, ...]
+    aliases: tuple[AssetAddress, ...] = ()
+    archived: bool = False
+
+    @property
+    def addresses(self) -> tuple[StateAddress, ...]:
+        """The row's address and its aliases."""
+        return (self.row.address, *self.aliases)
+
+
+class RemovableRows(Protocol):
+    """Rows that may be removed, each only as long as it is still as it was read.
+
+    Every method raises :class:`~offload_backend.errors.CoreStoreError` when the database refuses or fails,
+    and :class:`~offload_backend.errors.ConfigError` when it is not the kind it should be. No table is made.
+    """
+
+    @property
+    def location(self) -> str:
+        """The database for people, without user and password."""
+        ...
+
+    def now(self) -> datetime:
+        """The time by the database's clock, with a time zone."""
+        ...
+
+    def expired(self, now: datetime, *, limit: int, after: FoundRow | None = None) -> list[FoundRow]:
+        """At most ``limit`` rows with ``expires_at`` before ``now``, in an order of its own, from behind ``after``.
+
+        Fewer only when there are no more. Rows without ``expires_at`` are never among them.
+        """
+        ...
+
+    def remove(self, rows: Sequence[FoundRow]) -> list[FoundRow]:
+        """Remove, in one transaction, those that still have the same text and ``expires_at``; those removed.
+
+        Committed when this returns. A row that somebody is writing at the moment is not waited for where
+        the database can skip it, and stays; so does an archived one.
+        """
+        ...
+
+    def aliases(self, address: AssetAddress) -> list[AssetAddress]:
+        """Further names and uris of the assets that have this one; blobs of their rows may lie under each."""
+        ...
+
+    def found(self) -> Iterator[FoundRow]:
+        """Every row, archived ones included, from one snapshot that begins after the call; or raises."""
+        ...
+
+    def close(self) -> None:
+        """Release connections."""
         ...

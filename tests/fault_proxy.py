@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             rule.act(self)
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request  # noqa: N815 - the base class asks for these names
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = handle_request  # noqa: N815 - the base class asks for these names
 
     def forward(self) -> tuple[int, dict[str, str], bytes]:
         connection = HTTPConnection(*self.server.proxy.target, timeout=30)

@@ -18,7 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     "data": ["address", "errors", "location", "ref", "row", "settings"],
     "port": ["blobfile", "blobstore", "codecs", "corestore", "peervalue", "rootsource"],
-    "policy": ["lifecycle", "offloader", "reclaimer"],
+    "policy": ["knownrefs", "lifecycle", "offloader", "reclaimer"],
     "store": ["stores"],
     "core store": ["corestores"],
     "opening": ["stores.opening"],
@@ -56,6 +56,7 @@ DRIVERS = {
     "s3fs": ["stores", "airflow.connections"],
     "fsspec": ["stores", "airflow.connections", "peervalue"],
     "sqlalchemy": ["corestores"],
+    "httpx": ["corestores.rest_client"],
     "zstandard": ["blobfile", "peervalue"],
     "orjson": ["codecs.json"],
     "msgspec": ["codecs.json"],

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from offload_backend.address import AssetAddress, StateAddress
-from offload_backend.corestore import Row
+from offload_backend.corestore import FoundRow, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["MemoryCoreStore"]
 
@@ -53,6 +53,42 @@ class MemoryCoreStore:
             doomed = [place for place in self._rows if owner(place[0]) == owner(address)]
             return [self._rows.pop(place).text for place in doomed]
 
+    @property
+    def location(self) -> str:
+        """Nowhere but here."""
+        return "memory://"
+
+    def now(self) -> datetime:
+        """The time by this machine's clock."""
+        return datetime.now(timezone.utc)
+
+    def expired(self, now: datetime, *, limit: int, after: FoundRow | None = None) -> list[FoundRow]:
+        """The next rows with ``expires_at`` before ``now``, the oldest first."""
+        begin = _order(after) if after else None
+        due = [found for found in self.found() if found.row.expires_at and found.row.expires_at < now]
+        behind = [found for found in due if begin is None or _order(found) > begin]
+        return sorted(behind, key=_order)[:limit]
+
+    def remove(self, rows: Sequence[FoundRow]) -> list[FoundRow]:
+        """Remove the rows that are still as they were read; those removed."""
+        removed = []
+        with self._turn:
+            for found in rows:
+                now = self._rows.get((found.row.address, found.row.key))
+                if now is not None and (now.text, now.expires_at) == (found.row.text, found.row.expires_at):
+                    del self._rows[found.row.address, found.row.key]
+                    removed.append(found)
+        return removed
+
+    def aliases(self, address: AssetAddress) -> list[AssetAddress]:  # noqa: ARG002 (here an asset has one address)
+        """None: an asset's rows are at the one address that they were set with."""
+        return []
+
+    def found(self) -> Iterator[FoundRow]:
+        """Every row, as they were when the first one was asked for."""
+        for row in self.rows():
+            yield FoundRow(row, ("memory", repr(row.address), row.key))
+
     def close(self) -> None:
         """Forget every row."""
         self._rows.clear()
@@ -64,3 +100,7 @@ def _itself(address: StateAddress) -> object:
 
 def _owner(address: StateAddress) -> object:
     return address if isinstance(address, AssetAddress) else (address.dag_id, address.run_id, address.task_id)
+
+
+def _order(found: FoundRow) -> tuple[Any, ...]:
+    return (found.row.expires_at, *found.place)

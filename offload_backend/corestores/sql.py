@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, Table, delete, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from offload_backend.corestore import FoundRow, Row
 from offload_backend.corestores.engine import EXAMPLES, Database
+from offload_backend.corestores.removal import database_time, expired_of, remove_unchanged
 from offload_backend.corestores.schema import (
     ASSETS,
     METADATA,
@@ -25,8 +27,9 @@ from offload_backend.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from offload_backend.address import StateAddress
-    from offload_backend.corestore import Row
+    from sqlalchemy.engine import RowMapping
+
+    from offload_backend.address import AssetAddress, StateAddress
 
 __all__ = ["SqlCoreStore"]
 
@@ -91,6 +94,49 @@ class SqlCoreStore:
         whole_task = table.c.owner == owner_digest(address)
         return self._remove(table, whole_task if all_map_indices else _is_of(table, address))
 
+    @property
+    def location(self) -> str:
+        """The database, without user and password."""
+        return self._database.location
+
+    def now(self) -> datetime:
+        """The time by the database's clock."""
+        return database_time(self._database)
+
+    def expired(self, now: datetime, *, limit: int, after: FoundRow | None = None) -> list[FoundRow]:
+        """The next rows with ``expires_at`` before ``now``: tasks' first, then assets'."""
+        self._require_tables()
+        done = after.place[0] if after else TASKS.name
+        tables = [TASKS, ASSETS] if done == TASKS.name else [ASSETS]
+        expired: list[FoundRow] = []
+        with self._database.reading() as connection:
+            for table in tables:
+                begin = after if after and table.name == done else None
+                query = expired_of(table, now, limit - len(expired), begin)
+                expired += [_found(table, columns) for columns in connection.execute(query).mappings()]
+        return expired
+
+    def remove(self, rows: Sequence[FoundRow]) -> list[FoundRow]:
+        """Remove the rows that are still as they were read; those removed."""
+        removed: list[FoundRow] = []
+        with self._database.writing() as connection:
+            for table in (TASKS, ASSETS):
+                of_table = [row for row in rows if row.place[0] == table.name]
+                removed += remove_unchanged(connection, table, ["id"], of_table)
+        return removed
+
+    def aliases(self, address: AssetAddress) -> list[AssetAddress]:  # noqa: ARG002 (here an asset has one address)
+        """None: an asset's rows are at the one address that they were set with."""
+        return []
+
+    def found(self) -> Iterator[FoundRow]:
+        """Every row, from one snapshot, read as it is consumed."""
+        self._require_tables()
+        with self._database.snapshot() as connection:
+            for table in (TASKS, ASSETS):
+                for columns in connection.execute(select(table)).mappings():
+                    yield _found(table, columns)
+
     def close(self) -> None:
         """Close the connections that are idle."""
         self._database.close()
@@ -127,13 +173,23 @@ class SqlCoreStore:
                 for columns in connection.execute(query).mappings():
                     yield row_from(columns)
 
-    def _create_tables(self) -> None:
-        if self._ready:
-            return
-        with self._database.reading() as connection:
-            tables = inspect(connection)
-            self._ready = tables.has_table(TASKS.name) and tables.has_table(ASSETS.name)
+    def _has_tables(self) -> bool:
         if not self._ready:
+            with self._database.reading() as connection:
+                tables = inspect(connection)
+                self._ready = tables.has_table(TASKS.name) and tables.has_table(ASSETS.name)
+        return self._ready
+
+    def _require_tables(self) -> None:
+        if not self._has_tables():
+            raise ConfigError(
+                f"the database has no table {TASKS.name}: connect() never kept a row there",
+                hint="name the core store with --core-store; Airflow's own database is airflow+postgresql://…",
+                location=self._database.location,
+            )
+
+    def _create_tables(self) -> None:
+        if not self._has_tables():
             with self._database.writing() as connection:
                 if self._database.dialect == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CREATION_LOCK})
@@ -142,6 +198,10 @@ class SqlCoreStore:
 
 
 _INSERT: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def _found(table: Table, columns: RowMapping) -> FoundRow:
+    return FoundRow(row_from(columns), (table.name, columns["id"]))
 
 
 def _is_of(table: Table, address: StateAddress) -> ColumnElement[bool]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-__all__ = ["TEMPORARY", "create_file", "open_file", "publish", "remove_file", "scan"]
+__all__ = ["TEMPORARY", "create_file", "open_file", "publish", "remove_file", "scan", "unfinished"]
 
 TEMPORARY = ".part#"
 """Begins the name of every unfinished file. Blob names hold no '#', so neither is taken for the other."""
@@ -86,6 +86,18 @@ def scan(root: str, folders: Sequence[str]) -> tuple[dict[str, os.stat_result], 
                 elif stat.S_ISREG(status.st_mode) and not entry.name.startswith(TEMPORARY):
                     files[entry.name] = status
     return files, subfolders
+
+
+def unfinished(root: str, folders: Sequence[str]) -> dict[str, os.stat_result]:
+    """The unfinished files, with their status, in one folder."""
+    found: dict[str, os.stat_result] = {}
+    with ExitStack() as stack:
+        for entry in stack.enter_context(os.scandir(_enter(stack, root, folders)[-1])):
+            with contextlib.suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and entry.name.startswith(TEMPORARY):
+                    found[entry.name] = status
+    return found
 
 
 def remove_file(root: str, folders: Sequence[str], name: str) -> None:

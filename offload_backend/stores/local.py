@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from offload_backend.blobstore import BlobInfo, DeleteReport
 from offload_backend.errors import BlobNotFoundError, ForeignRefError, OffloadError
 from offload_backend.location import checked_name, checked_prefix, parse_location
-from offload_backend.stores.folders import TEMPORARY, create_file, open_file, publish, remove_file, scan
+from offload_backend.stores.folders import TEMPORARY, create_file, open_file, publish, remove_file, scan, unfinished
 from offload_backend.stores.os_errors import os_store_error
 
 __all__ = ["LocalBlobStore"]
@@ -25,9 +25,9 @@ class LocalBlobStore:
     """A blob store in a directory, which is made with the first blob.
 
     A blob gets its name by one rename, after its bytes are on the disk. A process that is killed while
-    it writes leaves a file ``.part#…`` behind, which is never listed. When the disk refuses right after
-    the rename, or a signal handler raises there, ``put`` raises and yet the blob may be there. The
-    directory itself may be a symbolic link, resolved once; below it none is followed.
+    it writes leaves a file ``.part#…`` behind, which is never listed; the collector has it removed. When the disk
+    refuses right after the rename, or a signal handler raises there, ``put`` raises and yet the blob may be
+    there. The directory itself may be a symbolic link, resolved once; below it none is followed.
     """
 
     def __init__(self, location: str) -> None:
@@ -72,12 +72,7 @@ class LocalBlobStore:
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
-        pending = [checked_prefix(prefix).rpartition("/")[0]]
-        while pending:
-            path = pending.pop()
-            start = f"{path}/" if path else ""
-            files, subfolders = self._scan(path)
-            pending += [f"{start}{name}" for name in subfolders if f"{start}{name}/".startswith(prefix)]
+        for start, files in self._walk(prefix):
             for name, status in files.items():
                 if f"{start}{name}".startswith(prefix):
                     modified = datetime.fromtimestamp(status.st_mtime, tz=timezone.utc)
@@ -96,6 +91,28 @@ class LocalBlobStore:
             except OffloadError as error:
                 failed[name] = error.message
         return DeleteReport(tuple(deleted), failed)
+
+    def remove_unfinished(self, prefix: str, before: datetime) -> int:
+        """See :class:`~offload_backend.blobstore.KeepsUnfinished`."""
+        removed = 0
+        for start, _ in self._walk(prefix):
+            folders = start.split("/")[:-1]
+            with contextlib.suppress(OSError):
+                for name, status in unfinished(self._root, folders).items():
+                    if f"{start}{name}".startswith(prefix) and status.st_mtime < before.timestamp():
+                        remove_file(self._root, folders, name)
+                        removed += 1
+        return removed
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, dict[str, os.stat_result]]]:
+        """The folders, with a slash at the end, where names can have the prefix, and the files in each."""
+        pending = [checked_prefix(prefix).rpartition("/")[0]]
+        while pending:
+            path = pending.pop()
+            start = f"{path}/" if path else ""
+            files, subfolders = self._scan(path)
+            pending += [f"{start}{name}" for name in subfolders if f"{start}{name}/".startswith(prefix)]
+            yield start, files
 
     def _write(self, file: int, chunks: Iterable[bytes], name: str) -> None:
         for chunk in chunks:

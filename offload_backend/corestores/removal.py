@@ -1,0 +1,85 @@
+"""Rows that are removed only as long as they are as they were read; for the SQL core stores."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, delete, func, null, or_, select
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import ColumnElement, Connection, FromClause, Select, TableClause
+
+    from offload_backend.corestore import FoundRow
+    from offload_backend.corestores.engine import Database
+
+__all__ = ["database_time", "expired_of", "remove_unchanged"]
+
+ROWS_PER_STATEMENT = 200
+
+
+def database_time(database: Database) -> datetime:
+    """The time by the database's clock; SQLite has none but this machine's."""
+    if database.dialect == "sqlite":
+        return datetime.now(timezone.utc)
+    # MySQL's CURRENT_TIMESTAMP would be in the session's time zone, and not say in which.
+    time = func.utc_timestamp(6) if database.dialect == "mysql" else func.clock_timestamp()
+    with database.reading() as connection:
+        moment: datetime = connection.execute(select(time)).scalar_one()
+    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+
+
+def expired_of(table: FromClause, now: datetime, limit: int, after: FoundRow | None) -> Select[Any]:
+    """The rows of ``table``, which has an ``id``, that expired before ``now``; the oldest first."""
+    expires_at, row_id = table.c.expires_at, table.c.id
+    query = select(table).where(expires_at < now).order_by(expires_at, row_id).limit(limit)
+    if after is None:
+        return query
+    # Not a comparison of pairs: the first condition lets an index on expires_at find where to go on.
+    last, last_id = after.row.expires_at, after.place[1]
+    behind = or_(expires_at > last, and_(expires_at == last, row_id > last_id))
+    return query.where(expires_at >= last, behind)
+
+
+def remove_unchanged(
+    connection: Connection, table: TableClause, identity: Sequence[str], rows: Iterable[FoundRow]
+) -> list[FoundRow]:
+    """Remove those of ``rows`` that are as they were read; ``identity`` names the columns of their places."""
+    columns = [table.c[name] for name in identity]
+    left = iter(rows)
+    removed: list[FoundRow] = []
+    while some := list(islice(left, ROWS_PER_STATEMENT)):
+        unchanged = _locked_unchanged(connection, table, columns, some)
+        if unchanged:
+            connection.execute(delete(table).where(_is_one_of(columns, unchanged)))
+        removed += unchanged
+    return removed
+
+
+def _locked_unchanged(
+    connection: Connection, table: TableClause, columns: Sequence[ColumnElement[Any]], rows: list[FoundRow]
+) -> list[FoundRow]:
+    expires_at = table.c.get("expires_at", null().label("expires_at"))
+    # In one order and without waiting, so that no two processes can wait for each other.
+    query = (
+        select(*columns, table.c.value.label("value"), expires_at)
+        .where(_is_one_of(columns, rows))
+        .order_by(*columns)
+        .with_for_update(skip_locked=True)
+    )
+    there = {tuple(found[: len(columns)]): found for found in connection.execute(query)}
+    return [row for row in rows if _is_unchanged(row, there.get(row.place[1:]))]
+
+
+def _is_unchanged(row: FoundRow, found: Any | None) -> bool:
+    return found is not None and (found.value, found.expires_at) == (row.row.text, row.row.expires_at)
+
+
+def _is_one_of(columns: Sequence[ColumnElement[Any]], rows: list[FoundRow]) -> ColumnElement[bool]:
+    if len(columns) == 1:
+        return columns[0].in_([row.place[1] for row in rows])
+    places = (zip(columns, row.place[1:], strict=True) for row in rows)
+    return or_(*(and_(*(column == value for column, value in place)) for place in places))
