@@ -45,7 +45,7 @@ bench: $(VENV)/.test $(VENVGO)/.go ## speed, memory and requests beside common-i
 compare: $(VENV)/.test ## run the comparison with common-io and write its table into the README
 	@$(PY) -m tests.peer.table
 
-readme: $(VENV)/.test ## write the README's table of settings anew
+readme: $(VENV)/.test ## write the tables of settings and refusals anew
 	@$(PY) -m tests.readme
 
 bench-quick: $(VENV)/.test ## see that the benchmarks work; their times mean nothing

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.readme import ROOT, with_settings
+from tests.readme import LIFECYCLE, REFUSALS, ROOT, with_refusals, with_settings
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -41,6 +43,26 @@ def test_every_relative_link_leads_to_a_file(path: Path) -> None:
 def test_the_settings_table_is_current() -> None:
     readme = (ROOT / "README.md").read_text()
     assert readme == with_settings(readme), "run: make readme"
+
+
+def test_the_table_of_refusals_is_current() -> None:
+    text = LIFECYCLE.read_text()
+    assert text == with_refusals(text), "run: make readme"
+
+
+def test_every_rule_of_the_collector_is_in_the_table_of_refusals() -> None:
+    modules = [path for path in (ROOT / "offload_backend" / "lifecycle").glob("*.py") if path.stem != "erase"]
+    found = {rule for path in modules for rule in _rules_in(ast.parse(path.read_text()))}
+    assert found == REFUSALS.keys()
+
+
+def _rules_in(tree: ast.AST) -> Iterator[str]:
+    """The texts that are a refusal's rule, wherever one is made."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            named = [keyword.value for keyword in node.keywords if keyword.arg == "rule"]
+            first = [*named, *node.args][:1] if node.func.id in ("Refusal", "_acceptable") else []
+            yield from (rule.value for rule in first if isinstance(rule, ast.Constant))
 
 
 def test_the_comparison_has_a_row_for_every_test() -> None:

@@ -1,4 +1,8 @@
-"""The ``offload`` command. Exit codes: 0 done, 1 failed, 2 usage or configuration."""
+"""The ``offload`` command.
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 refused (nothing was deleted), 4 partial (some
+deletes failed), 5 dangling refs or damaged blobs were found.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,15 @@ import typer
 from typer.core import TyperGroup
 
 from offload_backend import __version__
-from offload_backend.errors import ConfigError, OffloadError
+from offload_backend.cli.erase import erase
+from offload_backend.cli.expire import expire
+from offload_backend.cli.gc import gc
+from offload_backend.cli.verify import verify
+from offload_backend.errors import ConfigError, IncompleteError, OffloadError, RefusedError
 
 __all__ = ["app"]
+
+EXIT_CODES: dict[type[OffloadError], int] = {ConfigError: 2, RefusedError: 3, IncompleteError: 4}
 
 
 class _Verbs(TyperGroup):
@@ -22,7 +32,7 @@ class _Verbs(TyperGroup):
             return super().invoke(ctx)
         except OffloadError as error:
             typer.echo(f"offload: {error}", err=True)
-            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+            raise typer.Exit(EXIT_CODES.get(type(error), 1)) from None
 
 
 app = typer.Typer(cls=_Verbs, add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
@@ -54,3 +64,9 @@ def demo(
     from offload_backend.cli.demo import run_demo
 
     run_demo(keep)
+
+
+app.command()(expire)
+app.command()(erase)
+app.command()(verify)
+app.add_typer(gc, name="gc")
