@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.airflow.harness import Airflow
+    from tests.airflow.rest_site import RestSite
     from tests.s3 import S3
 
 
@@ -43,6 +44,15 @@ def airflow(booted_airflow: Airflow, request: pytest.FixtureRequest) -> Iterator
     report = getattr(request.node, "call_report", None)
     if report is not None and report.failed:
         print(booted_airflow.log_tails())
+
+
+@pytest.fixture(scope="session")
+def rest_site(booted_airflow: Airflow) -> Iterator[RestSite]:
+    """The same Airflow's API, from a server with accounts of different rights."""
+    from tests.airflow.rest_site import serve
+
+    with serve(booted_airflow) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

@@ -1,29 +1,30 @@
-"""A real Airflow for tests: API server, supervisor, forked tasks, Execution API over HTTP, SQLite."""
+"""A real Airflow for tests: API server, supervisor, forked tasks, Execution API over HTTP, SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
 import uuid
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demo.airflow_site import AIRFLOW, Rest, site_environment, start_api_server
 from demo.processes import Process, Processes, free_port, wait_until
-from tests.airflow.rows import AssetRow, Rows, TaskRow
+from tests.airflow.database import Database
+from tests.airflow.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 HERE = Path(__file__).parent
 SERVER_SECTION = "AIRFLOW__STATE_STORE__"  # the API server reads these settings as well as the task
+EXECUTION_API = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
 TASK_SECONDS = 120.0
 
 
@@ -128,10 +129,9 @@ class Airflow:
         self.home, self.env, self._processes = home, env, processes
         self._runner = processes.start_piped("runner", [sys.executable, str(HERE / "runner.py")], env)
         self.ask("prepare")
-        self._ports: dict[tuple[tuple[str, str], ...], int] = {(): port}
-        self._server = start_api_server(processes, env, port)
-        self.rest = Rest(port)
-        self.rest.wait_for(self._server)
+        self.database = Database(env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+        self._servers: dict[tuple[tuple[str, str], ...], Rest] = {}
+        self.rest = self._start_server({}, port, "api-server")
 
     def run(
         self,
@@ -168,22 +168,12 @@ class Airflow:
         return Run(self, dag_id, run_id)
 
     def rows(self) -> Rows:
-        """All state rows, read from the database file."""
-        index, region = ("region_index", "region_id") if self._has_regions() else ("map_index", "''")
-        tasks = self.sql(
-            f"SELECT dag_id, run_id, task_id, {index}, {region}, key, value, expires_at "
-            "FROM task_state_store ORDER BY id"
-        )
-        assets = self.sql(
-            "SELECT a.id, a.name, a.uri, s.key, s.value, s.last_updated_by_kind "
-            "FROM asset_state_store s JOIN asset a ON a.id = s.asset_id ORDER BY a.id, s.key"
-        )
-        return Rows(tuple(TaskRow(*row) for row in tasks), tuple(AssetRow(*row) for row in assets))
+        """All state rows, read from the database."""
+        return self.database.rows()
 
-    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    def sql(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Any statement, committed; as an operator with a shell would do it."""
-        with closing(sqlite3.connect(self.home / "airflow.db", timeout=30)) as database, database:
-            return database.execute(statement, parameters).fetchall()
+        return self.database.sql(statement, **parameters)
 
     def cli(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run an ``airflow`` command to its end."""
@@ -208,10 +198,11 @@ class Airflow:
     def asset_events(self, name: str) -> list[dict[str, Any]]:
         """What has been reported for an asset, oldest first: the ``extra`` of each event."""
         found = self.sql(
-            "SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id WHERE a.name = ? ORDER BY e.id",
-            name,
+            "SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id "
+            "WHERE a.name = :name ORDER BY e.id",
+            name=name,
         )
-        return [json.loads(extra) for (extra,) in found]
+        return [json.loads(extra) if isinstance(extra, str) else extra for (extra,) in found]
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """Have the runner do something; its traceback becomes ours."""
@@ -226,31 +217,36 @@ class Airflow:
         return answer["answer"]
 
     def task_environment(self, env: Mapping[str, str]) -> dict[str, str]:
-        """``env``, and the address of an API server that agrees with it."""
+        """``env``, and the address of an API server that agrees with it unless ``env`` names one."""
+        own = {} if EXECUTION_API in env else {EXECUTION_API: f"{self.rest_with(env).url}/execution/"}
+        return own | dict(env)
+
+    def rest_with(self, env: Mapping[str, str]) -> Rest:
+        """The API server that has these of its settings; started at first use."""
         shared = {name: value for name, value in env.items() if name.startswith(SERVER_SECTION)}
-        port = self._ports.get(tuple(sorted(shared.items()))) or self._start_server_with(shared)
-        return dict(env) | {"AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/"}
+        if not shared:
+            return self.rest
+        return self._servers.get(tuple(sorted(shared.items()))) or self._start_server(shared, free_port())
 
     def log_tails(self) -> str:
         """The last lines of every server's log."""
         return self._processes.tails()
 
+    @property
+    def has_regions(self) -> bool:
+        """Whether state has Airflow 3.4's second coordinate."""
+        return self.database.has_regions
+
     def close(self) -> None:
         """Close connections; the processes end with the block that started them."""
-        self.rest.close()
+        for rest in self._servers.values():
+            rest.close()
 
-    def _start_server_with(self, env: dict[str, str]) -> int:
-        port = free_port()
-        server = start_api_server(self._processes, self.env | env, port, f"api-server-{port}")
-        rest = Rest(port)
-        with closing(rest):
-            rest.wait_for(server)
-        self._ports[tuple(sorted(env.items()))] = port
-        return port
-
-    def _has_regions(self) -> bool:
-        columns = self.sql("SELECT name FROM pragma_table_info('task_state_store')")
-        return ("region_id",) in columns
+    def _start_server(self, env: dict[str, str], port: int, name: str = "") -> Rest:
+        server = start_api_server(self._processes, self.env | env, port, name or f"api-server-{port}")
+        rest = self._servers[tuple(sorted(env.items()))] = Rest(port)
+        rest.wait_for(server)
+        return rest
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import sys
+import tempfile
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from airflow.cli import cli_parser
 from airflow.configuration import conf
 from airflow.executors import workloads
 from airflow.executors.base_executor import BaseExecutor
+from airflow.jobs.job import Job
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
 from airflow.sdk import timezone
@@ -121,6 +124,39 @@ def give_up(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: 
             ti.handle_failure(error="ended without telling its end", session=session)
 
 
+def sweep() -> None:
+    """What the scheduler does each ``[scheduler] parsing_cleanup_interval`` with assets that no DAG has."""
+    SchedulerJobRunner(job=Job())._update_asset_orphanage()
+
+
+def commands(lines: list[list[str]], env: dict[str, str]) -> dict[str, Any]:
+    """Run ``airflow`` commands in a fork, which spares them Airflow's imports: exit code and output."""
+    with tempfile.TemporaryFile() as output:
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+            os._exit(_commands(lines, env))
+        _, status = os.waitpid(pid, 0)
+        output.seek(0)
+        return {"code": os.waitstatus_to_exitcode(status), "output": output.read().decode(errors="replace")}
+
+
+def _commands(lines: list[list[str]], env: dict[str, str]) -> int:
+    os.environ.update(env)
+    try:
+        for line in lines:
+            parsed = cli_parser.get_parser().parse_args(line)
+            parsed.func(parsed)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
 @functools.cache
 def _tokens() -> Any:
     return BaseExecutor().jwt_generator
@@ -172,7 +208,8 @@ def _describe(ti: TaskInstance) -> dict[str, Any]:
     }
 
 
-COMMANDS = {command.__name__: command for command in (prepare, trigger, ready, states, start, wait, give_up)}
+_COMMANDS = (prepare, trigger, ready, states, start, wait, give_up, sweep, commands)
+COMMANDS = {command.__name__: command for command in _COMMANDS}
 
 
 def _serve(requests: io.TextIOBase, answers: io.TextIOBase) -> None:
