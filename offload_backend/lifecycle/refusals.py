@@ -165,12 +165,15 @@ def _ledger(standing: Standing) -> Iterator[Refusal]:
 def _sequence(standing: Standing) -> Iterator[Refusal]:
     sequence = standing.ledger.sequence if standing.ledger is not None else standing.bucket_sequence
     if standing.bucket_sequence > sequence:
+        exported = standing.origin.read_at is not None
+        why = (
+            "the export was used before, or is older than one that was" if exported else "it was restored or copied"
+        )
         yield Refusal(
             "sequence",
-            f"the bucket has seen run {standing.bucket_sequence}, the database only {sequence}: "
-            "it was restored or copied",
+            f"the bucket has seen run {standing.bucket_sequence}, the database only {sequence}: {why}",
             f"at most run {sequence}",
-            _ADOPT,
+            f"export the roots again; {_ADOPT}" if exported else _ADOPT,
         )
 
 

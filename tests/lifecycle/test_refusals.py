@@ -167,6 +167,13 @@ class TestOwnership:
         ledger_at(site.roots, within[0])
         assert refused() == ["sequence"]
 
+    def test_an_export_that_is_used_again_is_told_apart_from_a_restored_database(self, site):
+        site.mark()
+        ledger_at(site.roots, 1)
+        site.roots.read_at = site.store_clock()
+        assert "the export was used, or is older than one that was" in message(site, site.mark)
+        assert "export the roots again" in message(site, site.mark)
+
     def test_the_newest_of_many_runs_counts(self, site, refused):
         site.mark()
         ledger_at(site.roots, 4)
@@ -373,6 +380,10 @@ class TestFindings:
         site.configure(gc_max_count=1)
         assert refused() == ["count"]
         assert "2 blobs would go at once (limit: 1)" in told()
+
+    def test_as_many_as_are_allowed_may_go(self, site, accepted):
+        site.configure(gc_max_count=2)
+        accepted()
 
     @pytest.mark.parametrize(
         ("changes", "rule"), [({"gc_max_count": 1}, "count"), ({"gc_max_ratio": 0.1}, "ratio")]

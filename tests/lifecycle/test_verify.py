@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tracemalloc
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -145,6 +146,17 @@ def test_a_damaged_blob_is_corrupt_when_contents_are_read(site, damage):
     assert (report.corrupt, report.dangling) == (1, 0)
     assert problems(report) == [(name, "corrupt")]
     assert report.checked.count == 3
+
+
+@pytest.mark.parametrize("fact", ["size", "sha256"])
+def test_only_the_row_whose_ref_tells_other_facts_is_in_trouble(site, fact):
+    ref = parse_ref(first_ref(site))
+    assert isinstance(ref, BlobRef)
+    forged = replace(ref, **{fact: ref.size + 1 if fact == "size" else "0" * 64})
+    site.core_store.set(TASK, "forged", row_text(format_ref(forged)))
+    report = checked(site)
+    assert [item.holder for item in report.found] == [f"{TASK}, key 'forged'"]
+    assert report.corrupt == 1
 
 
 def test_a_blob_that_goes_while_contents_are_read_is_dangling_if_its_row_stays(site):
