@@ -171,7 +171,7 @@ class TestOwnership:
         site.mark()
         ledger_at(site.roots, 1)
         site.roots.read_at = site.store_clock()
-        assert "the export was used, or is older than one that was" in message(site, site.mark)
+        assert "the export was used before, or is older than one that was" in message(site, site.mark)
         assert "export the roots again" in message(site, site.mark)
 
     def test_the_newest_of_many_runs_counts(self, site, refused):
