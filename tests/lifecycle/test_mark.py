@@ -219,10 +219,16 @@ def test_of_a_name_listed_twice_the_newest_time_counts(site):
     young, old = site.store_clock(), site.store_clock() - 9 * DAY
     site.store.stale[name_of(first)] = BlobInfo(name_of(first), 1, young)
     site.store.stale[name_of(second)] = BlobInfo(name_of(second), 1, old)
+    third = site.upload()
+    site.store.set_modified(name_of(third), old)
+    site.store.stale[name_of(third)] = BlobInfo(name_of(third), 7, site.store_clock() - 4 * DAY)
     report = site.mark()
-    assert set(candidates(site)) == {blob_id(second)}
-    assert candidates(site)[blob_id(second)].modified == site.store_clock() - 4 * DAY
-    assert report.counts.listed.count == 3
+    found = candidates(site)
+    assert set(found) == {blob_id(second), blob_id(third)}
+    assert found[blob_id(second)].modified == found[blob_id(third)].modified == site.store_clock() - 4 * DAY
+    assert found[blob_id(second)].size > 1
+    assert found[blob_id(third)].size == 7
+    assert report.counts.listed.count == 4
 
 
 @pytest.mark.parametrize(
@@ -493,13 +499,13 @@ class TestShards:
         runs = [begin(site.collector), begin(site.collector)]
         for shard in shards("prod"):
             list_shard(site.collector, runs[1], shard)
-        name = site.store.control("/listing/")[3]
-        data = b"".join(site.store.get(name))
+        names = site.store.control("/listing/")
         if damage == "cut":
-            site.store.replace(name, data[:-9])
+            site.store.replace(names[3], b"".join(site.store.get(names[3]))[:-9])
         else:
-            site.store.put(name.replace(runs[1].name, runs[0].name), [data])
-        with pytest.raises(CollectorError):
+            for name in names:
+                site.store.put(name.replace(runs[1].name, runs[0].name), site.store.get(name))
+        with pytest.raises(CollectorError, match="not complete" if damage == "cut" else "not of this run"):
             conclude(site.collector, runs[1] if damage == "cut" else runs[0])
         assert site.store.control("manifest") == []
 
@@ -522,7 +528,7 @@ class TestShards:
 
 def test_the_report_tells_what_where_and_when(site):
     site.live(3)
-    big = TaskAddress("big", "r", "t")
+    big = TaskAddress("zzz", "r", "t")
     for number in range(12):
         site.upload(big if number else TASK)
     site.wait(4 * DAY)
@@ -533,9 +539,37 @@ def test_the_report_tells_what_where_and_when(site):
     assert sum(part.bytes for part in parts) == counts.listed.bytes
     assert report.top_scopes[0].scope == blob_scope(big, "")[0]
     assert (report.top_scopes[0].count, len(report.top_scopes), len(report.samples)) == (11, 2, 10)
+    sizes = [sample.size for sample in report.samples]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 1
     assert report.next_deletion == report.now + timedelta(days=7)
     assert report.cost.dollars > 0
     assert f'"run": "{report.run}"' in as_text(report)
+
+
+def test_refs_whose_blobs_are_not_listed_are_counted(site):
+    [lost, *_] = site.live(3)
+    site.wait(4 * DAY)
+    site.store.lose(name_of(lost))
+    assert site.mark("match").counts.dangling.count == 1
+
+
+def test_the_hooks_are_told_of_a_concluded_mark_and_of_no_refused_one(site):
+    seen = []
+
+    class Told(Hooks):
+        def on_orphans_marked(self, report):
+            seen.append(report)
+
+    site.hooks = Told()
+    site.live(3)
+    site.orphans()
+    site.wait(4 * DAY)
+    report = site.mark()
+    assert seen == [report]
+    site.configure(gc_max_ratio=0.01)
+    site.refused(site.mark)
+    assert len(seen) == 1
 
 
 def test_the_next_deletion_of_young_blobs_is_after_min_age_and_quarantine(site):

@@ -30,6 +30,7 @@ def test_a_matured_orphan_goes_and_nothing_else():
     report = site.purge()
     assert site.store.blobs() == {name_of(ref) for ref in [*live, young]}
     assert report.deleted == report.doomed == report.counts.matured == Tally(2, size)
+    assert (report.waiting, report.restored, report.changed, report.gone, report.spared) == (Tally(),) * 5
     assert not report.dry
 
 
@@ -120,7 +121,8 @@ def test_a_pinned_candidate_stays():
 def test_a_restored_candidate_stays_until_it_has_been_marked_for_another_quarantine():
     site, _, orphans = matured()
     restore(site.collector, [blob_id(orphans[0])])
-    assert site.purge().restored.count == 1
+    report = site.purge()
+    assert (report.restored.count, report.waiting.count) == (1, 0)
     assert site.has(orphans[0])
     site.wait(HOUR)
     site.mark()

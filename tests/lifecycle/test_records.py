@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 
 import pytest
@@ -153,6 +154,12 @@ class TestLines:
         data = b"".join(bomb.compress(b"x" * 1_000_000) for _ in range(30)) + bomb.flush()
         with pytest.raises(CollectorError, match="a line is too long"):
             list(read_lines([data]))
+
+    def test_entries_that_do_not_compress_come_back(self):
+        entries = [{"n": os.urandom(500).hex()} for _ in range(1500)]
+        chunks = list(write_lines({"h": 1}, entries))
+        assert len(chunks) > 2
+        assert list(read_lines(chunks)) == [{"h": 1}, *entries]
 
     def test_many_entries_take_little_memory(self):
         import tracemalloc

@@ -338,6 +338,11 @@ class TestFindings:
         site.configure(gc_min_match=0.875)
         accepted()
 
+    def test_young_refs_that_are_found_do_not_make_up_for_old_ones(self, site, refused):
+        site.store.lose(name_of(_ref(site)))
+        site.live(20)
+        assert refused() == ["match"]
+
     def test_a_young_ref_that_is_not_found_is_no_reason(self, site, accepted):
         site.commit(site.upload())
         site.store.lose(name_of(_ref(site, -1)))

@@ -59,6 +59,14 @@ class TestRestore:
             assert restore(site.collector, wanted).restored == 2
         assert site.purge().restored.count == 2
 
+    def test_the_last_mark_is_the_one_that_counts(self):
+        site, _, orphans = matured()
+        other = site.upload()
+        site.wait(4 * DAY)
+        site.mark()
+        assert restore(site.collector, [blob_id(other)]).restored == 1
+        assert restore(site.collector, "last").restored == len(orphans) + 1
+
     @pytest.mark.parametrize("wanted", ["7", "", "x"])
     def test_a_run_that_is_not_there_is_told(self, wanted):
         site, _, _ = matured()

@@ -73,6 +73,7 @@ def test_a_ref_whose_blob_is_gone_is_dangling_and_names_its_row(site, contents):
     site.store.lose(name_of(ref))
     report = checked(site, contents)
     assert (report.dangling, report.corrupt) == (1, 0)
+    assert report.checked.count == (2 if contents else 0)
     [item] = report.found
     assert (item.name, item.problem) == (name_of(ref), "gone")
     assert item.holder == f"{TASK}, key 'row-{blob_id(ref)}'"
@@ -198,6 +199,12 @@ def test_a_blob_is_read_once_however_many_rows_hold_its_ref(site):
     site.outer = CountingBlobStore(site.store)
     checked(site)
     assert site.outer.names["get"].count(name_of(ref)) == 1
+
+
+def test_a_listed_blob_is_not_asked_for_without_contents(site):
+    site.outer = CountingBlobStore(site.store)
+    checked(site, contents=False)
+    assert (site.outer.calls["get"], site.outer.calls["get_range"]) == (0, 0)
 
 
 def test_blobs_without_rows_are_not_read(site):
