@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from offload_backend.blobstore import KeepsUnfinished
+
 if TYPE_CHECKING:
     from rich.progress import Task
 
@@ -36,7 +38,7 @@ def watched(store: BlobStore, roots: RootSource) -> Iterator[tuple[BlobStore, Ro
     screen = Console(stderr=True)
     with Progress(*columns, console=screen, transient=True, redirect_stdout=False) as progress:
         counter = _Counter(progress)
-        yield _WatchedStore(store, counter), _WatchedRoots(roots, counter)
+        yield _watched_store(store, counter), _WatchedRoots(roots, counter)
 
 
 class _Count(ProgressColumn):
@@ -92,6 +94,18 @@ class _WatchedStore:
         report = self._store.delete(names)
         self._counter.add("objects deleted", len(report.deleted))
         return report
+
+
+class _WatchedFiles(_WatchedStore):
+    def __init__(self, store: BlobStore, files: KeepsUnfinished, counter: _Counter) -> None:
+        super().__init__(store, counter)
+        self.remove_unfinished = files.remove_unfinished
+
+
+def _watched_store(store: BlobStore, counter: _Counter) -> BlobStore:
+    if isinstance(store, KeepsUnfinished):
+        return _WatchedFiles(store, store, counter)
+    return _WatchedStore(store, counter)
 
 
 class _WatchedRoots:

@@ -113,8 +113,11 @@ def _roots_read(collector: Collector, control: Control, run: Run) -> datetime:
     noticed (docs/model.md).
     """
     ledger = collector.roots.ledger()
-    if ledger is None:
-        raise CollectorError("the ledger vanished while the roots were read", hint="run offload gc mark")
+    if ledger is None or ledger.sequence < run.sequence:
+        raise CollectorError(
+            "the database's ledger went back while the roots were read: it was restored",
+            hint="look at docs/lifecycle.md, A drill: restore the database",
+        )
     collector.roots.record(Ledger(ledger.sequence + 1, ledger.canary))
     return max(run.now, control.roots_read(run.name, ledger.sequence + 1))
 

@@ -12,6 +12,7 @@ import pytest
 
 from offload_backend.errors import OffloadError
 from offload_backend.lifecycle.hooks import Hooks
+from offload_backend.stores.folders import TEMPORARY
 from offload_backend.stores.local import LocalBlobStore
 from tests.cli.collected import Site
 
@@ -284,20 +285,36 @@ def test_in_a_pipe_stdout_is_data_and_stderr_is_words(adopted):
 
 
 def test_whoever_watches_sees_how_far_it_is(adopted):
+    data, seen = watched("gc", "mark", *adopted.place)
+    assert data["state"] == "concluded"
+    assert b"objects listed" in seen
+    assert b"rows read" in seen
+
+
+def test_leftovers_of_killed_uploads_go_also_while_somebody_watches(matured):
+    [orphan, *_] = matured.orphans()
+    leftover = orphan.with_name(f"{TEMPORARY}left")
+    leftover.write_bytes(b"half")
+    os.utime(leftover, (0, 0))
+    data, _ = watched("gc", "purge", "--delete", *matured.place)
+    assert data["leftovers"] == 1
+    assert not leftover.exists()
+
+
+def watched(*command):
+    """What the command printed on stdout, and what it showed on a terminal meanwhile."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    command = [OFFLOAD, "gc", "mark", "--output", "json", *adopted.place]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
+    line = [OFFLOAD, *command, "--output", "json"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
         os.close(theirs)
         seen = b""
         while chunk := _read(ours):
             seen += chunk
         data = process.stdout.read()
     os.close(ours)
-    assert process.returncode == 0
-    assert json.loads(data)["state"] == "concluded"
-    assert b"objects listed" in seen
-    assert b"rows read" in seen
+    assert process.returncode == 0, seen
+    return json.loads(data), seen
 
 
 def _read(descriptor: int) -> bytes:

@@ -18,7 +18,7 @@ from offload_backend.lifecycle.mark import begin, conclude, list_shard, shards
 from offload_backend.lifecycle.preflight import Run
 from offload_backend.lifecycle.report import Tally
 from offload_backend.lifecycle.restore import pin, restore, unpin
-from offload_backend.rootsource import Hidden
+from offload_backend.rootsource import Hidden, Ledger
 from offload_backend.row import row_text
 from offload_backend.testing.faults import FaultyBlobStore
 from tests.lifecycle.simulation import DAY, HOUR, LOCATION, TASK, Site, as_text, blob_id, name_of
@@ -531,17 +531,18 @@ def test_the_report_tells_what_where_and_when(site):
     big = TaskAddress("zzz", "r", "t")
     for number in range(12):
         site.upload(big if number else TASK)
+    largest = site.upload(TaskAddress("zzzz", "r", "t" * 100))
     site.wait(4 * DAY)
     report = site.mark()
     counts = report.counts
     parts = (counts.live, counts.pinned, counts.young, counts.hidden, counts.marked)
-    assert sum(part.count for part in parts) == counts.listed.count == 15
+    assert sum(part.count for part in parts) == counts.listed.count == 16
     assert sum(part.bytes for part in parts) == counts.listed.bytes
     assert report.top_scopes[0].scope == blob_scope(big, "")[0]
-    assert (report.top_scopes[0].count, len(report.top_scopes), len(report.samples)) == (11, 2, 10)
+    assert (report.top_scopes[0].count, len(report.top_scopes), len(report.samples)) == (11, 3, 10)
     sizes = [sample.size for sample in report.samples]
     assert sizes == sorted(sizes, reverse=True)
-    assert len(set(sizes)) > 1
+    assert report.samples[0].name == name_of(largest)
     assert report.next_deletion == report.now + timedelta(days=7)
     assert report.cost.dollars > 0
     assert f'"run": "{report.run}"' in as_text(report)
@@ -619,3 +620,19 @@ def test_the_quarantine_begins_when_the_roots_have_been_read_not_when_the_run_be
     site.roots.before_roots = lambda: site.wait(timedelta(hours=5))
     report = site.mark()
     assert candidates(site)[orphan].first_marked - report.now >= timedelta(hours=5)
+
+
+def test_a_database_that_is_restored_just_after_its_roots_were_read_ends_the_mark(site):
+    site.live(1)
+    answers = iter([0, 1, 0])  # before the run, after the roots, and when the number is recorded again
+    real = site.roots.ledger
+    site.mark()
+    before = real()
+
+    def ledger():
+        return Ledger(before.sequence + next(answers), before.canary)
+
+    site.roots.ledger = ledger
+    with pytest.raises(CollectorError, match="ledger went back"):
+        site.mark()
+    assert len(site.store.control("manifest")) == 1
