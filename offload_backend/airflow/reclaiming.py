@@ -17,7 +17,7 @@ from typing import Any
 
 from pluggy import HookimplMarker
 
-from offload_backend.address import StateAddress, blob_scope
+from offload_backend.address import BlobName, StateAddress, blob_scope
 from offload_backend.airflow.rows import Place, Rows, on_event_loop, place_for, place_of
 from offload_backend.knownrefs import LIMIT, Row
 from offload_backend.offloader import Offloader
@@ -34,10 +34,10 @@ _hookimpl = HookimplMarker("airflow")
 class Reclaiming:
     """What one process does for the space of its task. Costs nothing where no task runs."""
 
-    def __init__(self, offloader: Offloader, reclaimer: Reclaimer) -> None:
+    def __init__(self, offloader: Offloader, reclaimer: Reclaimer, rows: Rows) -> None:
         self._offloader = offloader
         self._reclaimer = reclaimer
-        self._rows = Rows()
+        self._rows = rows
         self._places: OrderedDict[Row, Place] = OrderedDict()
         self._cleared: set[Row] = set()
         self._listens = False
@@ -61,14 +61,9 @@ class Reclaiming:
         """The address's rows are gone, or will be as soon as the task has succeeded: found out at its end."""
         self._cleared.update(self._reclaimer.rows_of(address))
 
-    def named_instead(self, text: str) -> str | None:
-        """What the row says now that said ``text`` a moment ago; ``None`` if it cannot be told."""
-        blob = self._offloader.blob_of(text)
-        if blob is None or on_event_loop():
-            return None
-        place = self._places.get((blob.scope, blob.key)) or place_of(blob)
-        now = self._rows.read(place) if place else None
-        return now.named if now else None
+    def place_of(self, blob: BlobName) -> Place | None:
+        """Where the blob's row is: also for a key that was set here and that the name does not tell."""
+        return self._places.get((blob.scope, blob.key)) or place_of(blob)
 
     @_hookimpl
     def before_stopping(self, component: Any) -> None:  # noqa: ARG002 - Airflow passes arguments by name

@@ -10,7 +10,8 @@ from offload_backend.address import StateAddress
 from offload_backend.airflow.configuration import clears_on_success, load_settings
 from offload_backend.airflow.connections import open_store
 from offload_backend.airflow.reclaiming import Reclaiming
-from offload_backend.errors import BlobNotFoundError, ConfigError
+from offload_backend.airflow.rows import Rows, on_event_loop, place_of
+from offload_backend.errors import BlobNotFoundError, ConfigError, StoreError
 from offload_backend.offloader import Offloader
 from offload_backend.reclaimer import Reclaimer
 from offload_backend.ref import is_ref
@@ -27,16 +28,17 @@ _log = logging.getLogger(__name__)
 class Worker:
     """Configured once, at the first use of state; safe in several threads, on an event loop, after a fork.
 
-    ``reclaim = never`` makes it remember, ask and delete nothing.
+    ``reclaim = never`` makes it remember and delete nothing; what others delete it copes with all the same.
     """
 
     def __init__(self) -> None:
         self.settings = settings = load_settings()
         self._offloader = Offloader(settings, lambda path: open_store(path, settings))
+        self._rows = Rows()
         self._reclaimer: Reclaimer | None = None
         if settings.reclaim == "eager":
             self._reclaimer = Reclaimer(self._offloader, self._tell_reclaimed)
-            self._reclaiming = Reclaiming(self._offloader, self._reclaimer)
+            self._reclaiming = Reclaiming(self._offloader, self._reclaimer, self._rows)
 
     def offload(self, value: Any, address: StateAddress, key: str) -> str:
         """The text for the row, as :meth:`Offloader.offload`."""
@@ -55,8 +57,13 @@ class Worker:
     def resolve(self, text: str) -> Any:
         """The value, as :meth:`Offloader.resolve`.
 
-        A row that is overwritten while its blob is read may lose that blob; then the value that
-        replaced it is the answer.
+        A row that is overwritten while its blob is read may lose that blob, whoever deletes here; then
+        the value that replaced it is the answer. S3 calls a missing blob forbidden where s3:ListBucket
+        is not granted: so this is found out for ``denied``, too.
+
+        Where the row cannot be read again, the store's error is raised: on an event loop, as in ``aget``
+        and in a triggerer, on which nothing may wait for an answer; for another task's state; for a key
+        that a blob's name does not spell out; and for a blob outside the write location.
         """
         return self._resolve_row(text, _READS)
 
@@ -84,11 +91,20 @@ class Worker:
     def _resolve_row(self, text: str, reads: int) -> Any:
         try:
             return self._resolve(text)
-        except BlobNotFoundError:
-            newer = self._reclaiming.named_instead(text) if self._reclaimer is not None else None
+        except (BlobNotFoundError, StoreError) as error:
+            newer = self._named_instead(text) if _may_be_deleted(error) else None
             if not newer or newer == text or reads == 1:
                 raise
         return self._resolve_row(newer, reads - 1)
+
+    def _named_instead(self, text: str) -> str | None:
+        """What the row says now that said ``text`` a moment ago; ``None`` if it cannot be told."""
+        blob = self._offloader.blob_of(text)
+        if blob is None or on_event_loop():
+            return None
+        place = self._reclaiming.place_of(blob) if self._reclaimer is not None else place_of(blob)
+        now = self._rows.read(place) if place else None
+        return now.named if now else None
 
     def _resolve(self, text: str) -> Any:
         value = self._offloader.resolve(text)
@@ -119,6 +135,10 @@ class Worker:
         except ConfigError as error:
             _log.warning("no hook is called: %s", error)
             return None
+
+
+def _may_be_deleted(error: BlobNotFoundError | StoreError) -> bool:
+    return isinstance(error, BlobNotFoundError) or error.reason == "denied"
 
 
 def _notified(method: str, call: Any) -> None:

@@ -20,10 +20,11 @@ from offload_backend.lifecycle.census import Census
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.control import Control
 from offload_backend.lifecycle.lines import read_lines
+from offload_backend.lifecycle.measures import about_findings
 from offload_backend.lifecycle.preflight import Run, ask, control_of, limits_of, refuse
-from offload_backend.lifecycle.quarantine import carry_forward, load_former
+from offload_backend.lifecycle.quarantine import carry_forward, load_former, rescue
 from offload_backend.lifecycle.records import Layout, ManifestHeader, moment, moment_text
-from offload_backend.lifecycle.refusals import OLDEST_MANIFEST, about_findings, remaining
+from offload_backend.lifecycle.refusals import OLDEST_MANIFEST, remaining
 from offload_backend.lifecycle.report import MarkReport
 from offload_backend.lifecycle.summary import GOING, cost_of, counts_of, next_deletion, samples, top_scopes
 from offload_backend.lifecycle.survey import findings_of, survey
@@ -81,6 +82,7 @@ def conclude(collector: Collector, run: Run) -> MarkReport:
     with Census(control.layout) as census:
         load_former(control, run, census)
         surveyed = survey(collector, run, census, _listing(collector, control, run))
+        rescue(collector, control, census)
         carry_forward(census, _roots_read(collector, control, run))
         refusals = remaining(about_findings(findings_of(census, surveyed, run, collector)), run.accepted)
         report = _report(collector, run, census, "refused" if refusals else "concluded")

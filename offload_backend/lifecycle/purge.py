@@ -13,10 +13,11 @@ from offload_backend.lifecycle.census import Census, batches
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.control import Control
 from offload_backend.lifecycle.hooks import Hooks
+from offload_backend.lifecycle.measures import about_deletion, about_findings
 from offload_backend.lifecycle.preflight import Run, ask, control_of, limits_of, refuse
-from offload_backend.lifecycle.quarantine import RESCUED, mature, quarantine_of
+from offload_backend.lifecycle.quarantine import mature, quarantine_of, rescue
 from offload_backend.lifecycle.records import Candidate, ManifestHeader
-from offload_backend.lifecycle.refusals import about_findings, about_manifest, unreadable_manifest
+from offload_backend.lifecycle.refusals import about_manifest, unreadable_manifest
 from offload_backend.lifecycle.report import PurgeReport, Tally
 from offload_backend.lifecycle.summary import GOING, cost_of, counts_of, next_deletion, samples, top_scopes
 from offload_backend.lifecycle.survey import Survey, findings_of, survey
@@ -38,9 +39,10 @@ def purge(collector: Collector, *, delete: bool, accept: Collection[str] = ()) -
         header = _load_manifest(collector, control, run, census)
         surveyed = survey(collector, run, census, collector.store.list(control.layout.everything))
         _mature(collector, run, census, surveyed)
-        _rescue(collector, control, census)
+        rescue(collector, control, census)
         matured = census.tally(_GOING)
-        refuse(collector, about_findings(findings_of(census, surveyed, run, collector)), accept)
+        findings = findings_of(census, surveyed, run, collector)
+        refuse(collector, [*about_findings(findings), *about_deletion(findings)], accept)
         _ask_hooks(collector, census)
         doomed = census.tally(_GOING)
         report = replace(
@@ -82,16 +84,6 @@ def _load_manifest(collector: Collector, control: Control, run: Run, census: Cen
 def _mature(collector: Collector, run: Run, census: Census, surveyed: Survey) -> None:
     settings = collector.settings
     mature(census, run.now, settings.gc_quarantine, surveyed.read_at, settings.gc_max_skew)
-
-
-def _rescue(collector: Collector, control: Control, census: Census) -> None:
-    """Whatever was live once begins anew when it dies again: written down, so that every later run knows."""
-    if not census.execute(f"{RESCUED} LIMIT 1"):
-        return
-    control.write_restored((candidate.id for candidate in census.candidates(RESCUED)), collector.clock())
-    for batch in batches(census.candidates(RESCUED)):
-        rescued = partial(collector.hooks.on_rescued, tuple(batch))
-        ask(collector, "on_rescued", rescued)
 
 
 def _ask_hooks(collector: Collector, census: Census) -> None:

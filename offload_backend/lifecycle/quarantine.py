@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from offload_backend.errors import CollectorError
-from offload_backend.lifecycle.census import Census, micros
+from offload_backend.lifecycle.census import Census, batches, micros
+from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.control import Control
-from offload_backend.lifecycle.preflight import Run
+from offload_backend.lifecycle.preflight import Run, ask
 from offload_backend.lifecycle.records import ManifestHeader
 from offload_backend.lifecycle.refusals import OLDEST_MANIFEST
 from offload_backend.lifecycle.report import Tally
 
-__all__ = ["RESCUED", "Quarantine", "carry_forward", "load_former", "mature", "quarantine_of"]
+__all__ = ["Quarantine", "carry_forward", "load_former", "mature", "quarantine_of", "rescue"]
 
 _SAME = """former.name = blob.name
     AND former.size = blob.size
@@ -108,6 +110,15 @@ def load_former(control: Control, run: Run, census: Census) -> ManifestHeader | 
         census.add_ids("restored", control.restored(since=header.t0))
         return header
     return None
+
+
+def rescue(collector: Collector, control: Control, census: Census) -> None:
+    """Whatever was live once begins anew when it dies again: written down, so that every later run knows."""
+    if not census.execute(f"{RESCUED} LIMIT 1"):
+        return
+    control.write_restored((candidate.id for candidate in census.candidates(RESCUED)), collector.clock())
+    for batch in batches(census.candidates(RESCUED)):
+        ask(collector, "on_rescued", partial(collector.hooks.on_rescued, tuple(batch)))
 
 
 def carry_forward(census: Census, now: datetime) -> None:

@@ -6,20 +6,21 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from offload_backend.errors import CollectorError, ConfigError, Refusal
-from offload_backend.lifecycle.evidence import Clocks, Findings, Standing
+from offload_backend.lifecycle.evidence import Clocks, Standing
 from offload_backend.lifecycle.records import ManifestHeader
 from offload_backend.location import parse_location
 from offload_backend.settings import format_duration
 
 __all__ = [
     "ACCEPTABLE",
+    "ADOPT",
     "OLDEST_MANIFEST",
     "about_adoption",
     "about_clocks",
-    "about_findings",
     "about_manifest",
     "about_ownership",
     "about_standing",
+    "acceptable",
     "remaining",
     "unreadable_manifest",
 ]
@@ -31,7 +32,7 @@ ACCEPTABLE = frozenset(
 )
 """Rules that ``--accept`` overrides. The others tell of something that must be mended."""
 
-_ADOPT = "if this database is the right one, offload gc adopt; all blobs are then marked from zero"
+ADOPT = "if this database is the right one, offload gc adopt; all blobs are then marked from zero"
 _MARK = "offload gc mark"
 
 
@@ -56,12 +57,6 @@ def about_ownership(standing: Standing) -> list[Refusal]:
 def about_clocks(clocks: Clocks) -> list[Refusal]:
     """Refusals once the marker is written."""
     return [*_skew(clocks), *_export_from_the_future(clocks), *_backwards(clocks)]
-
-
-def about_findings(findings: Findings) -> list[Refusal]:
-    """Refusals once everything is read."""
-    rules = (_canary_not_listed, _canary_not_read, _no_roots, _match, _ratio, _count)
-    return [refusal for rule in rules for refusal in rule(findings)]
 
 
 def about_manifest(
@@ -103,7 +98,7 @@ def remaining(refusals: Iterable[Refusal], accept: Collection[str]) -> list[Refu
 def _location(standing: Standing) -> Iterator[Refusal]:
     url = parse_location(standing.location)
     if not url.path and url.scheme != "memory":
-        yield _acceptable(
+        yield acceptable(
             "location",
             f"{standing.location} is a whole bucket",
             "a location below a bucket's root",
@@ -114,7 +109,7 @@ def _location(standing: Standing) -> Iterator[Refusal]:
 def _min_age(standing: Standing) -> Iterator[Refusal]:
     age = standing.settings.gc_min_age
     if age < LEAST_MIN_AGE:
-        yield _acceptable(
+        yield acceptable(
             "min-age",
             f"gc_min_age is {format_duration(age)}",
             f"at least {format_duration(LEAST_MIN_AGE)}",
@@ -125,7 +120,7 @@ def _min_age(standing: Standing) -> Iterator[Refusal]:
 def _commit_window(standing: Standing) -> Iterator[Refusal]:
     age, window = standing.settings.gc_min_age, standing.settings.commit_window
     if age <= window:
-        yield _acceptable(
+        yield acceptable(
             "commit-window",
             f"gc_min_age is {format_duration(age)}",
             f"more than commit_window, {format_duration(window)}",
@@ -155,10 +150,10 @@ def _ledger(standing: Standing) -> Iterator[Refusal]:
     if standing.owner is None:
         return
     if standing.ledger is None:
-        yield Refusal("ledger", "the database has no ledger of the collector", "one, from adopt", _ADOPT)
+        yield Refusal("ledger", "the database has no ledger of the collector", "one, from adopt", ADOPT)
     elif standing.canary != standing.owner_id:
         yield Refusal(
-            "ledger", "the database's canary is not the current owner's", f"canary {standing.owner_id}", _ADOPT
+            "ledger", "the database's canary is not the current owner's", f"canary {standing.owner_id}", ADOPT
         )
 
 
@@ -173,7 +168,7 @@ def _sequence(standing: Standing) -> Iterator[Refusal]:
             "sequence",
             f"the bucket has seen run {standing.bucket_sequence}, the database only {sequence}: {why}",
             f"at most run {sequence}",
-            f"export the roots again; {_ADOPT}" if exported else _ADOPT,
+            f"export the roots again; {ADOPT}" if exported else ADOPT,
         )
 
 
@@ -190,7 +185,7 @@ def _replica(standing: Standing) -> Iterator[Refusal]:
 def _skew(clocks: Clocks) -> Iterator[Refusal]:
     if abs(clocks.skew) > clocks.max_skew:
         where = "ahead of" if clocks.skew > timedelta(0) else "behind"
-        yield _acceptable(
+        yield acceptable(
             "clock-skew",
             f"this machine's clock is {format_duration(abs(clocks.skew))} {where} the store's",
             format_duration(clocks.max_skew),
@@ -200,7 +195,7 @@ def _skew(clocks: Clocks) -> Iterator[Refusal]:
 
 def _export_from_the_future(clocks: Clocks) -> Iterator[Refusal]:
     if clocks.read_at is not None and clocks.read_at - clocks.now > clocks.max_skew:
-        yield _acceptable(
+        yield acceptable(
             "clock-skew",
             f"the roots were read {format_duration(clocks.read_at - clocks.now)} after now by the store's clock",
             format_duration(clocks.max_skew),
@@ -209,82 +204,22 @@ def _export_from_the_future(clocks: Clocks) -> Iterator[Refusal]:
 
 
 def _backwards(clocks: Clocks) -> Iterator[Refusal]:
-    if clocks.previous is not None and clocks.now < clocks.previous:
-        yield _acceptable(
+    if clocks.previous is not None and clocks.now < clocks.previous - clocks.max_skew:
+        yield acceptable(
             "clock-backwards",
             f"this run's marker is {format_duration(clocks.previous - clocks.now)} older than the previous run's",
-            "not older",
+            f"not older by more than {format_duration(clocks.max_skew)}",
             "find out what set the store's clock back",
         )
 
 
-def _canary_not_listed(findings: Findings) -> Iterator[Refusal]:
-    if not findings.canary_listed:
-        yield Refusal(
-            "canary-listed",
-            "the listing does not show the canary",
-            "it is listed",
-            f"check bucket, prefix, credentials and lifecycle rules; if the canary alone is lost: {_ADOPT}",
-        )
-
-
-def _canary_not_read(findings: Findings) -> Iterator[Refusal]:
-    if not findings.canary_read:
-        yield Refusal(
-            "canary-read",
-            "the roots do not include the canary: they are not complete",
-            "it is read",
-            "check what may be read in the database",
-        )
-
-
-def _no_roots(findings: Findings) -> Iterator[Refusal]:
-    if findings.old_blobs and not findings.refs:
-        yield _acceptable(
-            "no-roots",
-            f"no row refers to a blob of this deployment here, and yet there are {findings.old_blobs} old ones",
-            "at least one",
-            "check that this is the database of these blobs",
-        )
-
-
-def _match(findings: Findings) -> Iterator[Refusal]:
-    if findings.old_refs_found < findings.limits.min_match * findings.old_refs:
-        yield _acceptable(
-            "match",
-            f"{findings.old_refs_found} of {findings.old_refs} old refs are in the listing "
-            f"({findings.old_refs_found / findings.old_refs:.2%})",
-            f"at least {findings.limits.min_match:.2%}",
-            "check path and credentials, and run offload verify; or lower [offload_backend] gc_min_match",
-        )
-
-
-def _ratio(findings: Findings) -> Iterator[Refusal]:
-    if findings.going > findings.limits.max_ratio * findings.listed:
-        yield _acceptable(
-            "ratio",
-            f"{findings.going} of {findings.listed} blobs would go ({findings.going / findings.listed:.1%})",
-            f"{findings.limits.max_ratio:.1%}",
-            "look at the samples; or raise [offload_backend] gc_max_ratio",
-        )
-
-
-def _count(findings: Findings) -> Iterator[Refusal]:
-    if findings.going > findings.limits.max_count:
-        yield _acceptable(
-            "count",
-            f"{findings.going} blobs would go at once",
-            str(findings.limits.max_count),
-            "look at the samples; or raise [offload_backend] gc_max_count",
-        )
-
-
-def _acceptable(rule: str, measured: str, limit: str, advice: str) -> Refusal:
+def acceptable(rule: str, measured: str, limit: str, advice: str) -> Refusal:
+    """A refusal that ``--accept`` overrides."""
     return Refusal(rule, measured, limit, f"{advice}; or --accept {rule}")
 
 
 def _foreign_owner(measured: str, limit: str) -> Refusal:
-    return Refusal("owner", f"the blobs belong to {measured}", limit, _ADOPT)
+    return Refusal("owner", f"the blobs belong to {measured}", limit, ADOPT)
 
 
 def _manifest(measured: str, limit: str) -> Refusal:

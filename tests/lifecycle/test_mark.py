@@ -326,9 +326,9 @@ def test_a_refused_mark_is_passed_over_and_the_dates_of_the_one_before_carried(s
     site.wait(4 * DAY)
     first = site.mark()
     site.wait(DAY)
-    site.configure(gc_max_ratio=0.01)
-    assert site.refused(site.mark) == ["ratio"]
-    site.configure(gc_max_ratio=1.0)
+    site.store.unlisted = set(site.store.control("canary"))
+    assert site.refused(site.mark) == ["canary-listed"]
+    site.store.unlisted = set()
     site.wait(DAY)
     site.mark()
     assert candidates(site)[blob_id(orphan)].first_marked == first.now
@@ -568,7 +568,7 @@ def test_the_hooks_are_told_of_a_concluded_mark_and_of_no_refused_one(site):
     site.wait(4 * DAY)
     report = site.mark()
     assert seen == [report]
-    site.configure(gc_max_ratio=0.01)
+    site.store.unlisted = set(site.store.control("canary"))
     site.refused(site.mark)
     assert len(seen) == 1
 
@@ -596,11 +596,11 @@ def test_only_the_newest_runs_are_kept_and_the_concluded_one_always(site):
     site.live(3)
     site.orphans(1)
     site.wait(4 * DAY)
-    site.configure(gc_max_ratio=0.01)
+    site.store.unlisted = set(site.store.control("canary"))
     for _ in range(104):
         site.refused(site.mark)
     assert len(site.store.control("marker")) == 104
-    site.configure(gc_max_ratio=1.0)
+    site.store.unlisted = set()
     last = site.mark()
     assert len(site.store.control("marker")) == 100
     assert len(site.store.control(last.run)) == 3
@@ -636,3 +636,27 @@ def test_a_database_that_is_restored_just_after_its_roots_were_read_ends_the_mar
     with pytest.raises(CollectorError, match="ledger went back"):
         site.mark()
     assert len(site.store.control("manifest")) == 1
+
+
+def test_a_refused_mark_that_sees_a_candidate_live_makes_its_quarantine_begin_anew(site):
+    rescued = []
+
+    class Told(Hooks):
+        def on_rescued(self, batch):
+            rescued.extend(candidate.id for candidate in batch)
+
+    site.hooks = Told()
+    site.live(3)
+    orphan = site.upload()
+    site.wait(4 * DAY)
+    site.mark()
+    site.commit(orphan)
+    site.wait(DAY)
+    site.store.unlisted = set(site.store.control("canary"))
+    site.refused(site.mark)
+    assert rescued == [blob_id(orphan)]
+    site.store.unlisted = set()
+    site.unlink(orphan)
+    site.wait(DAY)
+    last = site.mark()
+    assert candidates(site)[blob_id(orphan)].first_marked >= last.now

@@ -12,6 +12,7 @@ import pytest
 from offload_backend.address import blob_name, new_blob_id
 from offload_backend.corestores.memory_roots import MemoryRootSource
 from offload_backend.errors import ConfigError, RefusedError
+from offload_backend.lifecycle import measures
 from offload_backend.lifecycle.hooks import Hooks
 from offload_backend.lifecycle.refusals import ACCEPTABLE
 from offload_backend.lifecycle.status import show, status
@@ -76,6 +77,18 @@ def message(site, run):
     with pytest.raises(RefusedError) as caught:
         run()
     return str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def no_floors(monkeypatch):
+    """The few blobs here stand for many; tests of what is few set it back."""
+    monkeypatch.setattr(measures, "FEW", 0)
+    monkeypatch.setattr(measures, "LOST", 0)
+
+
+@pytest.fixture(params=[True, False], ids=["delete", "dry"])
+def purge_refused(request, site):
+    return lambda: site.refused(lambda: site.purge(delete=request.param))
 
 
 class TestOwnership:
@@ -229,10 +242,15 @@ class TestClocks:
 
     def test_the_stores_clock_went_back(self, site, refused, told, accepted):
         for clock in (site.store_clock, site.local_clock):
-            clock.now -= 8 * DAY + timedelta(seconds=1)
+            clock.now -= 8 * DAY + timedelta(seconds=301)
         assert refused() == ["clock-backwards"]
-        assert "1s older" in told()
+        assert "301s older" in told()
         accepted("clock-backwards")
+
+    def test_a_small_step_back_is_no_reason(self, site, accepted):
+        for clock in (site.store_clock, site.local_clock):
+            clock.now -= 8 * DAY + timedelta(seconds=299)
+        accepted()
 
     def test_the_roots_were_exported_in_the_future(self, site, refused):
         site.roots.read_at = site.store_clock() + timedelta(minutes=5, microseconds=1)
@@ -370,21 +388,49 @@ class TestFindings:
         site.wait(4 * DAY)
         accepted()
 
-    def test_too_large_a_share_would_go(self, site, refused, told, accepted):
+    def test_too_large_a_share_would_go(self, site, purge_refused):
         site.configure(gc_max_ratio=0.199)
-        assert refused() == ["ratio"]
-        assert "2 of 10 blobs would go (20.0%)" in told()
+        assert purge_refused() == ["ratio"]
+        assert "2 of 10 blobs would go (20.0%)" in message(site, site.purge)
         site.configure(gc_max_ratio=0.2)
+        site.purge()
+
+    def test_a_share_of_few_is_no_reason(self, site, purge_refused, monkeypatch):
+        site.configure(gc_max_ratio=0.1)
+        monkeypatch.setattr(measures, "FEW", 1)
+        assert purge_refused() == ["ratio"]
+        monkeypatch.setattr(measures, "FEW", 2)
+        site.purge()
+
+    def test_a_mark_takes_nothing_away_and_is_not_refused_for_what_it_finds(self, site):
+        site.configure(gc_max_count=1, gc_max_ratio=0.1)
+        assert site.mark().counts.marked.count == 2
+
+    def test_a_few_refs_that_dangle_do_not_stop_the_collector(self, site, refused, monkeypatch, accepted):
+        site.store.lose(name_of(_ref(site)))
+        site.store.lose(name_of(_ref(site, 1)))
+        monkeypatch.setattr(measures, "LOST", 1)
+        assert refused() == ["match"]
+        monkeypatch.setattr(measures, "LOST", 2)
         accepted()
+
+    def test_when_no_ref_at_all_is_found_they_are_not_few(self, site, refused, monkeypatch):
+        monkeypatch.setattr(measures, "LOST", 100)
+        site.store.unlisted = site.store.blobs()
+        assert refused() == ["match"]
+
+    def test_what_is_few(self, monkeypatch):
+        monkeypatch.undo()
+        assert (measures.FEW, measures.LOST) == (10, 2)
 
     def test_the_default_share_is_a_fifth(self):
         assert Settings.model_fields["gc_max_ratio"].default == 0.2
         assert Settings.model_fields["gc_min_match"].default == 0.999
 
-    def test_too_many_would_go(self, site, refused, told):
+    def test_too_many_would_go(self, site, purge_refused):
         site.configure(gc_max_count=1)
-        assert refused() == ["count"]
-        assert "2 blobs would go at once (limit: 1)" in told()
+        assert purge_refused() == ["count"]
+        assert "2 blobs would go at once (limit: 1)" in message(site, site.purge)
 
     def test_as_many_as_are_allowed_may_go(self, site, accepted):
         site.configure(gc_max_count=2)
@@ -422,9 +468,9 @@ class TestManifest:
         assert "offload gc mark" in message(site, site.purge)
 
     def test_the_last_mark_was_refused(self, site, refused):
-        site.configure(gc_max_ratio=0.1)
+        site.store.unlisted = set(site.store.control("canary"))
         site.refused(site.mark)
-        site.configure(gc_max_ratio=1.0)
+        site.store.unlisted = set()
         assert refused() == ["manifest"]
         assert "was refused" in message(site, site.purge)
 
@@ -506,7 +552,7 @@ class TestHooks:
         site.roots.replica = True
         assert refused() == ["replica", "hook"]
 
-    def test_every_refusal_is_told_to_the_hooks(self, site, refused):
+    def test_every_refusal_is_told_to_the_hooks(self, site, purge_refused):
         seen = []
 
         class Told(Hooks):
@@ -515,7 +561,7 @@ class TestHooks:
 
         site.hooks = Told()
         site.configure(gc_max_count=1, gc_max_ratio=0.1)
-        rules = refused()
+        rules = purge_refused()
         assert seen == [rules] == [["ratio", "count"]]
 
     def test_extra_roots_that_hold_no_id(self, site, refused):
@@ -572,14 +618,16 @@ class TestAccepting:
 
     def test_accepting_one_rule_accepts_no_other(self, site):
         site.configure(gc_max_count=1, gc_max_ratio=0.1)
-        assert site.refused(lambda: site.mark("count")) == ["ratio"]
-        assert site.refused(lambda: site.purge("ratio")) == ["manifest"]
+        assert site.refused(lambda: site.purge("count")) == ["ratio"]
+        assert site.refused(lambda: site.purge("ratio")) == ["count"]
 
     def test_every_rule_that_can_be_accepted_says_so(self, site):
         site.configure(gc_max_count=1, gc_max_ratio=0.1, gc_min_age="1h", commit_window="2h")
         site.core_store.close()
         site.local_clock.now -= 99 * DAY
-        seen = {}
+        with pytest.raises(RefusedError) as caught:
+            site.purge("min-age", "commit-window", "clock-skew", "no-roots")
+        seen = {refusal.rule: refusal for refusal in caught.value.refusals}
         for accept in ((), ("min-age", "commit-window"), ("min-age", "commit-window", "clock-skew")):
             with pytest.raises(RefusedError) as caught:
                 site.mark(*accept)
@@ -592,11 +640,11 @@ class TestAccepting:
 
 class TestShowing:
     def test_a_refused_mark_is_written_down_with_what_it_found(self, site):
-        site.configure(gc_max_ratio=0.1)
+        site.store.unlisted = set(site.store.control("canary"))
         site.refused(lambda: site.mark("count"))
         shown = show(site.collector)
         assert (shown.state, shown.verb, shown.candidates, shown.accepted) == ("refused", "mark", 2, ("count",))
-        assert [refusal.rule for refusal in shown.refusals] == ["ratio"]
+        assert [refusal.rule for refusal in shown.refusals] == ["canary-listed"]
         assert shown.counts.listed.count == 10
         assert len(shown.samples) == 2
         as_text(shown)
