@@ -299,6 +299,36 @@ def test_a_row_write_that_failed_may_be_applied_late(
     assert run.result("sync") == (["late"] if is_applied_late else [2])
 
 
+OVERTAKEN = """
+from airflow.sdk.execution_time.comms import CommsDecoder
+store.set("k", [0])
+(old,) = client.list_objects_v2(Bucket=conf["bucket"], Prefix=conf["prefix"] + "/")["Contents"]
+send, due = CommsDecoder.send, [True]
+def overtaken(self, msg):
+    answer = send(self, msg)
+    if type(msg).__name__ == "GetTaskStateStore" and due and due.pop():
+        store.set("k", [1])
+        client.delete_object(Bucket=conf["bucket"], Key=old["Key"])
+    return answer
+CommsDecoder.send = overtaken
+result = store.get("k")
+"""
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_reader_that_is_overtaken_reads_the_value_that_replaced_its_own_though_workers_may_not_delete(
+    airflow: Airflow, bucket: Bucket, status: int
+) -> None:
+    """As when another worker, or ``offload expire``, deletes; 403 is S3's answer without s3:ListBucket."""
+    if status == 403:
+        bucket.s3.fail("GetObject", 403, "AccessDenied", times=1)
+    env = {**bucket.env, "AIRFLOW__OFFLOAD_BACKEND__RECLAIM": "never"}
+    run = airflow.run("probe", "sync", conf=conf_of(bucket, OVERTAKEN), env=env, tries=1)
+    assert run.attempts[0].state == "success", run.log
+    assert run.result("sync") == [1]
+    assert bucket.operations().count("GetObject") == 2
+
+
 TIMES_OUT = """
 from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time.comms import CommsDecoder

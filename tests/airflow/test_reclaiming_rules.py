@@ -15,7 +15,6 @@ import pytest
 
 from offload_backend.airflow import OffloadStateBackend
 from offload_backend.airflow import worker as worker_module
-from offload_backend.errors import BlobNotFoundError
 from tests import seam as seams
 from tests.airflow.running import Running, Supervisor, TimedOutError, running_task
 from tests.inner.stores import FaultyStore, Stores
@@ -547,19 +546,3 @@ def test_where_no_task_runs_no_row_is_read(stores: Stores, monkeypatch: pytest.M
         seam.asset(name="a").set("k", value(n))
     assert not supervisor.sent["GetAssetStateStoreByName"]
     assert left(stores) == 30
-
-
-def test_a_reader_whose_blob_was_overwritten_meanwhile_gets_the_newer_value(task: Running, stores: Stores) -> None:
-    set_many(task, 1)
-    old = task.supervisor.ref("k")
-    set_many(task, 30, start=1)
-    assert task.backend().deserialize_task_state_store_from_ref(old) == value(30)
-
-
-def test_a_blob_that_is_gone_under_its_row_is_an_error(task: Running, stores: Stores) -> None:
-    set_many(task, 1)
-    home(stores).delete(home(stores).names())
-    with pytest.raises(BlobNotFoundError):
-        task.task().get("k")
-    assert home(stores).calls.count("get") == 1
-    assert reads(task) == 2
