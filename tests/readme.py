@@ -24,6 +24,10 @@ REFUSALS = {
         "The bucket has seen more runs than the database: it was restored or copied",
         "`offload verify`, then `offload gc adopt`",
     ),
+    "adopted": (
+        "`adopt` alone: the blobs belong to another database, which may still have rows for them",
+        "a `deployment` of its own",
+    ),
     "replica": ("Rows would be read from a standby or a read-only database", "`--core-store` of the primary"),
     "clock-skew": (
         "This machine's clock and the store's differ by more than `gc_max_skew`, or an export's does",

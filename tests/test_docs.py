@@ -61,7 +61,7 @@ def _rules_in(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             named = [keyword.value for keyword in node.keywords if keyword.arg == "rule"]
-            first = [*named, *node.args][:1] if node.func.id in ("Refusal", "_acceptable") else []
+            first = [*named, *node.args][:1] if node.func.id in ("Refusal", "acceptable") else []
             yield from (rule.value for rule in first if isinstance(rule, ast.Constant))
 
 

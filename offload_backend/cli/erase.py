@@ -65,19 +65,17 @@ def erase(
     A dry run without --delete. A blob that a row names which is not meant stays. Tasks that run
     meanwhile may lose what they are just writing; --accept running is needed where that may happen.
     """
-    from offload_backend.lifecycle.collector import Collector
     from offload_backend.lifecycle.erase import Eraser
-    from offload_backend.lifecycle.preflight import require_owner
+    from offload_backend.lifecycle.hooks import load_hooks
 
     wanted = selection_of(dag=dag, run=run, task=task, map_index=map_index, asset=asset, uri=asset_uri, key=key)
     _check_names(accept)
     opened = open_deployment(path, core_store, deployment)
     store = opened.store()
     with opened.rows() as rows, opened.roots() as roots, _log(log if delete else None) as record:
-        require_owner(Collector(opened.settings, store, roots))
         places = {"rows": rows.location, "blobs": store.location, "deployment": opened.settings.deployment}
         record("begun", [{**places, "selection": repr(wanted)}])
-        eraser = Eraser(opened.settings, rows, roots, store, record)
+        eraser = Eraser(opened.settings, rows, roots, store, load_hooks(opened.settings), record)
         report = eraser.erase(wanted, delete=delete, accept=accept or ())
         record("ended", [_counts(report)])
     typer.echo(_as_json(report, places) if output is Output.JSON else _as_table(report, places))

@@ -46,16 +46,14 @@ def expire(
     """
     from offload_backend.lifecycle.collector import Collector
     from offload_backend.lifecycle.expire import expire as expire_rows
-    from offload_backend.lifecycle.preflight import require_owner
+    from offload_backend.lifecycle.hooks import load_hooks
 
     opened = open_deployment(path, core_store, deployment)
     store = opened.store()
     location = store.location  # one that cannot be used had better be told before rows go
     with opened.rows() as rows, opened.roots() as roots, _progress() as on_batch:
-        require_owner(Collector(opened.settings, store, roots))
-        report = expire_rows(
-            rows, opened.offloader(), batch_size=opened.batch_size, delete=delete, on_batch=on_batch
-        )
+        collector = Collector(opened.settings, store, roots, load_hooks(opened.settings))
+        report = expire_rows(collector, rows, batch_size=opened.batch_size, delete=delete, on_batch=on_batch)
         places = {"rows": rows.location, "blobs": location}
     typer.echo(_as_json(report, places) if output is Output.JSON else _as_table(report, places))
     _complain(report)
@@ -116,6 +114,7 @@ def _as_table(report: ExpireReport, places: dict[str, str]) -> str:
 def _remarks(report: ExpireReport) -> list[tuple[int, str]]:
     return [
         (report.changed, f"{report.changed:,} rows were written anew or are held by somebody: they stay"),
+        (len(report.held), f"{len(report.held):,} blobs are named by another row, a pin or a hook: they stay"),
         (report.kept, f"{report.kept:,} blobs stay, as reclaim = never says; offload gc finds them"),
         (report.elsewhere, f"{report.elsewhere:,} refs name no blob of their own row here: what they name stays"),
         (len(report.failed), f"{len(report.failed):,} blobs could not be deleted"),

@@ -80,6 +80,6 @@ def _write_canary(control: Control, owner_id: str, created: str) -> str:
 
 def _delete_former(control: Control, former: list[str]) -> None:
     """What stays behind because the store refuses is older than the new owner, and never counts."""
-    names = [name for owner in former for name in (control.layout.owner(owner), control.layout.canary(owner))]
+    names = [name for owner in former for name in control.layout.of_owner(owner)]
     if names:
         control.store.delete(names)

@@ -95,6 +95,15 @@ class Control:
         self.write(self.layout.owner(owner_id), to_json(owner))
         return owner_id
 
+    def stop(self, owner_id: str) -> None:
+        """No run of this owner begins any more."""
+        self.write(self.layout.stopped(owner_id), {"offload_stopped": 1, "owner": owner_id})
+
+    def is_stopped(self, owner_id: str) -> bool:
+        """Whether :meth:`stop` was called for this owner."""
+        name = self.layout.stopped(owner_id)
+        return any(info.name == name for info in self.store.list(name))
+
     def runs(self) -> list[RunEntry]:
         """All runs, in order."""
         runs: dict[str, RunEntry] = {}

@@ -8,8 +8,12 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from offload_backend.address import parse_blob_name
-from offload_backend.errors import CoreStoreError, Refusal, RefusedError
+from offload_backend.errors import Refusal, RefusedError
+from offload_backend.lifecycle.collector import Collector
+from offload_backend.lifecycle.holders import holders, pinned
+from offload_backend.lifecycle.hooks import Hooks
 from offload_backend.lifecycle.named import ref_of
+from offload_backend.lifecycle.preflight import require_owner
 from offload_backend.lifecycle.selection import AssetSelection, Selection
 from offload_backend.location import location_of, relative_name, shown, without_user
 from offload_backend.rootsource import Root, root_of
@@ -34,7 +38,6 @@ NOT_ERASED = (
     "what running tasks hold in memory, and what they write from now on",
 )
 """What no erasure here reaches."""
-_SEEN = "run this as a user of the database who sees every row"
 _T = TypeVar("_T")
 _Blobs = dict[str, "BlobInfo"]
 
@@ -74,6 +77,7 @@ class Eraser:
     rows: RemovableRows
     roots: RootSource
     store: BlobStore
+    hooks: Hooks = field(default_factory=Hooks)
     record: Callable[[str, list[dict[str, Any]]], None] = lambda _event, _items: None
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
 
@@ -85,6 +89,7 @@ class Eraser:
         about to write its row, and would leave it a dangling ref: then :class:`RefusedError`, unless
         ``accept`` holds :data:`RUNNING`. Killed or failed half way, run it again.
         """
+        require_owner(self._collector)
         selection = self._widened(selection)
         blobs = self._blobs(selection)
         survey = self._survey(selection, blobs)
@@ -100,7 +105,7 @@ class Eraser:
             self._delete(blobs, self._held(blobs), report)
         else:
             report.rows = survey.doomed
-            report.blobs = _apart(blobs, survey.held, report)
+            report.blobs = _apart(blobs, {**survey.held, **pinned(self._collector, blobs)}, report)
         report.elsewhere = [where for found in report.rows if (where := self._elsewhere(found, selection))]
         return report
 
@@ -152,14 +157,12 @@ class Eraser:
         ]
 
     def _held(self, blobs: _Blobs) -> dict[str, str]:
-        """Ids of blobs that a row names, now that all of them have been listed, and which row."""
-        held: dict[str, str] = {}
-        for root in self.roots.roots(()):
-            if isinstance(root, Root):
-                held.update(_ids_held(root, blobs))
-            else:
-                raise CoreStoreError(f"rows cannot be seen: {root.reason}", address=root.address, hint=_SEEN)
-        return held
+        """Ids of blobs that are named, now that all of them have been listed, and by whom."""
+        return holders(self._collector, blobs)
+
+    @property
+    def _collector(self) -> Collector:
+        return Collector(self.settings, self.store, self.roots, self.hooks)
 
     def _remove(self, doomed: list[FoundRow]) -> list[FoundRow]:
         removed: list[FoundRow] = []

@@ -15,7 +15,10 @@ __all__ = ["Clocks", "Findings", "Standing"]
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known before a run begins. ``canary`` is the owner that the ledger's canary is named for."""
+    """What is known before a run begins. ``canary`` is the owner that the ledger's canary is named for.
+
+    ``stopped`` tells that the bucket was once ahead of an export: later ones only seem to have caught up.
+    """
 
     location: str
     settings: Settings
@@ -25,6 +28,7 @@ class Standing:
     ledger: Ledger | None
     canary: str | None
     bucket_sequence: int
+    stopped: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from offload_backend.address import BlobName, blob_scope
-from offload_backend.location import location_of, relative_name
+from offload_backend.address import BlobName, blob_scope, parse_blob_name
+from offload_backend.errors import OffloadError
+from offload_backend.location import relative_name
 from offload_backend.ref import BlobRef, is_ref, parse_ref
 from offload_backend.row import open_envelope
 
 if TYPE_CHECKING:
     from offload_backend.corestore import FoundRow
-    from offload_backend.offloader import Offloader
 
 __all__ = ["NamedBlob", "named_blob", "ref_of"]
 
@@ -42,11 +42,14 @@ def ref_of(found: FoundRow) -> str | None:
     return text if text is not None and is_ref(text) else None
 
 
-def named_blob(ref: str, offloader: Offloader) -> NamedBlob | None:
-    """The blob that the ref names, if this deployment may delete it; opens no store."""
-    parts = offloader.blob_of(ref)
-    parsed = parse_ref(ref) if parts else None
-    if parts is None or not isinstance(parsed, BlobRef):
+def named_blob(ref: str, deployment: str, location: str) -> NamedBlob | None:
+    """The blob of this deployment, below this location, that the ref names."""
+    try:
+        parsed = parse_ref(ref)
+        name = relative_name(parsed.url, location) if isinstance(parsed, BlobRef) else None
+    except OffloadError:
         return None
-    name = relative_name(parsed.url, location_of(offloader.settings.path))
-    return NamedBlob(ref, name, parts, parsed.size) if name else None
+    parts = parse_blob_name(name) if name else None
+    if not name or not isinstance(parsed, BlobRef) or parts is None or parts.deployment != deployment:
+        return None
+    return NamedBlob(ref, name, parts, parsed.size)

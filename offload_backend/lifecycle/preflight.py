@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from offload_backend.errors import CollectorError, OffloadError, Refusal, RefusedError
 from offload_backend.lifecycle.collector import Collector
-from offload_backend.lifecycle.control import Control
+from offload_backend.lifecycle.control import Control, RunEntry
 from offload_backend.lifecycle.evidence import Clocks, Standing
 from offload_backend.lifecycle.hooks import raised
 from offload_backend.lifecycle.records import Layout, Marker, moment, moment_text
-from offload_backend.lifecycle.refusals import about_clocks, about_ownership, about_standing, remaining
+from offload_backend.lifecycle.refusals import about_clocks, about_ownership, about_standing, is_behind, remaining
 from offload_backend.lifecycle.report import Limits
 from offload_backend.location import relative_name
 from offload_backend.ref import parse_ref
@@ -57,6 +57,7 @@ def begin(collector: Collector, verb: str, accept: Collection[str]) -> Run:
     control = control_of(collector)
     runs = control.runs()
     standing = standing_of(collector, control, max((run.counted for run in runs), default=0))
+    _stop_if_behind(control, standing, runs)
     refuse(collector, about_standing(standing), accept)
     ledger, owner = standing.ledger, standing.owner_id
     if ledger is None or owner is None:
@@ -77,10 +78,21 @@ def begin(collector: Collector, verb: str, accept: Collection[str]) -> Run:
     return run
 
 
+def _stop_if_behind(control: Control, standing: Standing, runs: list[RunEntry]) -> None:
+    """Remember that an export made after the last run did not know of it: its database went back.
+
+    Each export takes numbers from the database, so later ones would catch up with the bucket by themselves.
+    """
+    read_at, owner = standing.origin.read_at, standing.owner_id
+    began = [run.began for run in runs if run.began is not None]
+    if is_behind(standing) and read_at is not None and owner is not None and began and read_at > max(began):
+        control.stop(owner)
+
+
 def require_owner(collector: Collector) -> None:
     """Refuse where the blobs are another database's: in a copy or a restored one, a row proves nothing.
 
-    For verbs that remove rows and what they name. Where nobody has adopted the deployment, nothing is known.
+    For verbs that remove rows and what they name.
     """
     control = control_of(collector)
     refuse(collector, about_ownership(standing_of(collector, control, control.sequence())), ())
@@ -99,6 +111,7 @@ def standing_of(collector: Collector, control: Control, bucket_sequence: int) ->
         ledger=ledger,
         canary=canary_owner(ledger, collector.store.location, control.layout) if ledger is not None else None,
         bucket_sequence=bucket_sequence,
+        stopped=bool(owners) and control.is_stopped(owners[-1]),
     )
 
 

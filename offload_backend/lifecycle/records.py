@@ -4,6 +4,7 @@
 
     v1/<deployment>/_gc/owner/<uuid>.json            whose blobs these are; the newest counts
     v1/<deployment>/_gc/canary/<uuid>.json.zst       a blob that every listing and every reading of roots must show
+    v1/<deployment>/_gc/stopped/<owner>.json         no run begins before the next adoption
     v1/<deployment>/_gc/runs/<sequence>-<uuid>/marker.json
     v1/<deployment>/_gc/runs/<sequence>-<uuid>/listing/<shard>-<uuid>.jsonl.gz
     v1/<deployment>/_gc/runs/<sequence>-<uuid>/roots-<sequence>.json
@@ -71,6 +72,14 @@ class Layout:
     def canary(self, owner_id: str) -> str:
         """Name of the canary: it has the id of the owner whose adoption wrote it."""
         return f"{self.control}canary/{owner_id}.json.zst"
+
+    def stopped(self, owner_id: str) -> str:
+        """Name of the record that says that no run of this owner begins any more."""
+        return f"{self.control}stopped/{owner_id}.json"
+
+    def of_owner(self, owner_id: str) -> tuple[str, ...]:
+        """Names of all that an owner has, whether or not they are there."""
+        return self.owner(owner_id), self.canary(owner_id), self.stopped(owner_id)
 
     def run(self, run: str, *rest: str) -> str:
         """Prefix of a run's objects, or the name of one of them."""

@@ -21,6 +21,7 @@ __all__ = [
     "about_ownership",
     "about_standing",
     "acceptable",
+    "is_behind",
     "remaining",
     "unreadable_manifest",
 ]
@@ -28,12 +29,27 @@ __all__ = [
 LEAST_MIN_AGE = timedelta(hours=24)
 OLDEST_MANIFEST = timedelta(days=30)
 ACCEPTABLE = frozenset(
-    {"location", "min-age", "commit-window", "clock-skew", "clock-backwards", "no-roots", "match", "ratio", "count"}
+    {
+        "adopted",
+        "location",
+        "min-age",
+        "commit-window",
+        "clock-skew",
+        "clock-backwards",
+        "no-roots",
+        "match",
+        "ratio",
+        "count",
+    }
 )
 """Rules that ``--accept`` overrides. The others tell of something that must be mended."""
 
 ADOPT = "if this database is the right one, offload gc adopt; all blobs are then marked from zero"
 _MARK = "offload gc mark"
+_WHY_BEHIND = {
+    False: "it was restored or copied",
+    True: "the export was used before, is older than one that was, or the database was restored or copied",
+}
 
 
 def about_standing(standing: Standing) -> list[Refusal]:
@@ -44,13 +60,11 @@ def about_standing(standing: Standing) -> list[Refusal]:
 
 def about_adoption(standing: Standing) -> list[Refusal]:
     """Refusals of an adoption."""
-    return [refusal for rule in (_location, _replica) for refusal in rule(standing)]
+    return [refusal for rule in (_location, _replica, _adopted) for refusal in rule(standing)]
 
 
 def about_ownership(standing: Standing) -> list[Refusal]:
-    """Refusals of a verb that deletes what one row names: none where nobody has adopted the deployment."""
-    if standing.owner_id is None:
-        return []
+    """Refusals of a verb that removes rows, and what they name."""
     return [refusal for rule in (_owner, _sequence, _replica) for refusal in rule(standing)]
 
 
@@ -146,6 +160,17 @@ def _owner(standing: Standing) -> Iterator[Refusal]:
         yield _foreign_owner(f"the database {owner.fingerprint}", f"{origin.fingerprint}, {origin.location}")
 
 
+def _adopted(standing: Standing) -> Iterator[Refusal]:
+    owner, origin = standing.owner, standing.origin
+    if owner is not None and (owner.kind, owner.fingerprint) != (origin.kind, origin.fingerprint):
+        yield acceptable(
+            "adopted",
+            f"since {owner.created:%Y-%m-%d %H:%M} the blobs belong to {owner.kind} {owner.fingerprint}",
+            f"nobody, or {origin.fingerprint}",
+            "if that database still has rows for them, give this one a [offload_backend] deployment of its own",
+        )
+
+
 def _ledger(standing: Standing) -> Iterator[Refusal]:
     if standing.owner is None:
         return
@@ -157,18 +182,27 @@ def _ledger(standing: Standing) -> Iterator[Refusal]:
         )
 
 
+def is_behind(standing: Standing) -> bool:
+    """Whether the bucket has seen runs of which this database, or this export of it, does not know."""
+    return standing.ledger is not None and standing.bucket_sequence > standing.ledger.sequence
+
+
 def _sequence(standing: Standing) -> Iterator[Refusal]:
-    sequence = standing.ledger.sequence if standing.ledger is not None else standing.bucket_sequence
-    if standing.bucket_sequence > sequence:
-        exported = standing.origin.read_at is not None
-        why = (
-            "the export was used before, or is older than one that was" if exported else "it was restored or copied"
-        )
+    sequence = standing.ledger.sequence if standing.ledger is not None else 0
+    if is_behind(standing):
         yield Refusal(
             "sequence",
-            f"the bucket has seen run {standing.bucket_sequence}, the database only {sequence}: {why}",
+            f"the bucket has seen run {standing.bucket_sequence}, the database only {sequence}: "
+            f"{_WHY_BEHIND[standing.origin.read_at is not None]}",
             f"at most run {sequence}",
-            f"export the roots again; {ADOPT}" if exported else ADOPT,
+            ADOPT,
+        )
+    elif standing.stopped:
+        yield Refusal(
+            "sequence",
+            "the bucket was ahead of an export; that a later one has a higher number proves nothing",
+            "an adoption since then",
+            ADOPT,
         )
 
 

@@ -67,6 +67,7 @@ def test_rows_of_real_tasks_expire_as_airflow_would_have_it_and_take_their_blobs
     would = airflow.cli("state-store", "clean", "--dry-run", env={"AIRFLOW__WORKERS__STATE_STORE_BACKEND": ""})
     cleaned = {(run_id, key) for _, run_id, _, key in CLEANED.findall(would.stdout)}
     assert {key for run_id, key in cleaned if run_id == run.run_id} == {"brief", "small"}, would.stdout
+    offload(airflow, "gc", "adopt", "--accept", "adopted")
     before, blobs = {(row.run_id, row.key) for row in airflow.rows().task}, files(state_folder)
     dry = offload(airflow, "expire")
     assert dry["total"]["rows"] == len(cleaned)
@@ -97,6 +98,7 @@ def test_the_credentials_come_from_a_connection_in_airflows_database(airflow: Ai
     run = airflow.run("probe", "sync", conf={"code": WRITES}, env=env)
     assert run.attempts[0].state == "success", run.log
     names = [name for name in s3.names() if name.startswith("expiry/")]
+    offload(airflow, "gc", "adopt", "--accept", "adopted", env=env)
     done = offload(airflow, "expire", "--delete", env=env)
     assert done["failed"] == {}
     left = [name for name in s3.names() if name.startswith("expiry/")]
@@ -109,6 +111,7 @@ def test_erasing_a_run_leaves_the_other_runs_and_the_assets(airflow: Airflow, st
     first, second = (airflow.run("probe", "sync", conf={"code": code}) for _ in range(2))
     assert [run.attempts[0].state for run in (first, second)] == ["success"] * 2, first.log + second.log
     (row,) = of(airflow, first).values()
+    offload(airflow, "gc", "adopt", "--accept", "adopted")
     erase = ("erase", "--dag", "probe", "--run", first.run_id, "--accept", "running")
     assert offload(airflow, *erase)["counts"]["rows"] == 1
     done = offload(airflow, *erase, "--delete")

@@ -22,4 +22,4 @@ def no_configuration(monkeypatch, tmp_path):
 
 @pytest.fixture
 def deployment(no_configuration, tmp_path):
-    return OnDisk(tmp_path)
+    return OnDisk(tmp_path).adopted()

@@ -37,6 +37,14 @@ class OnDisk:
     def path(self) -> str:
         return f"file://{self.directory}/blobs"
 
+    def adopted(self) -> OnDisk:
+        """The same, once its database has adopted its blobs."""
+        rows = SqlCoreStore(self.core_store)
+        list(rows.rows())
+        rows.close()
+        assert self.offload("gc", "adopt").exit_code == 0
+        return self
+
     def set(self, key: str, address: StateAddress = TASK, expires_at: datetime | None = None) -> str:
         """A row and its blob; the ref."""
         settings = Settings.load({"path": self.path, "inline_limit": 0})
@@ -53,7 +61,8 @@ class OnDisk:
         return keys
 
     def blobs(self) -> list[Path]:
-        return sorted(path for path in (self.directory / "blobs").rglob("*") if path.is_file())
+        files = (path for path in (self.directory / "blobs").rglob("*") if path.is_file())
+        return sorted(path for path in files if "_gc" not in path.parts)
 
     def make_old(self, age: timedelta = timedelta(days=2)) -> None:
         """Blobs that were written this long ago."""

@@ -152,6 +152,7 @@ def test_what_could_not_be_deleted_is_exit_code_4(old, monkeypatch):
 
 
 def test_another_deployments_blobs_stay(old):
+    assert old.offload("gc", "adopt", "--deployment", "other").exit_code == 0
     told = old.offload(*ETL, "--delete", "--deployment", "other")
     assert told.exit_code == 0
     assert len(old.blobs()) == 4
@@ -182,7 +183,6 @@ def test_a_row_that_was_written_anew_meanwhile_is_exit_code_4(old, monkeypatch):
 def test_a_copy_of_the_database_deletes_nothing_of_the_adopted_one(deployment, delete):
     deployment.set("a")
     deployment.make_old()
-    assert deployment.offload("gc", "adopt").exit_code == 0
     copy = shutil.copy(deployment.directory / "state.db", deployment.directory / "copy.db")
     blobs = deployment.blobs()
     told = deployment.offload("erase", "--dag", "etl", *delete, "--core-store", f"sqlite:///{copy}")

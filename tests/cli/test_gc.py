@@ -120,7 +120,8 @@ def test_another_database_may_not_collect_these_blobs_until_it_adopts_them(matur
     assert refused.exit_code == 3
     assert "offload gc adopt" in refused.stderr
     assert len(matured.blobs()) == 22
-    adopted = stranger.run("gc", "adopt")
+    assert stranger.run("gc", "adopt").exit_code == 3
+    adopted = stranger.run("gc", "adopt", "--accept", "adopted")
     assert adopted.exit_code == 0
     assert "replaced" in adopted.stdout
     assert stranger.run("gc", "run", "--delete").exit_code == 3  # none of its refs is here

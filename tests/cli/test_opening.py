@@ -139,11 +139,24 @@ def test_a_command_or_secret_that_only_airflow_follows_is_told(monkeypatch, suff
     assert "hidden" not in str(caught.value)
 
 
-def test_rows_that_a_class_of_its_own_keeps_cannot_be_listed(monkeypatch, file):
+@pytest.mark.parametrize("given", [None, "airflow", "airflow+{file}"])
+def test_rows_that_a_class_of_its_own_keeps_cannot_be_listed(monkeypatch, file, given):
+    given = given and given.format(file=file)
     monkeypatch.setenv(CONNECTION, file)
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__BACKEND", "my_company.Backend")
+    with pytest.raises(ConfigError, match=r"\[state_store\] backend") as caught:
+        open_deployment(core_store=given)
+    name, _, backend = caught.value.hint.rpartition(" ")[2].partition("=")
+    monkeypatch.setenv(name, backend)
+    assert open_deployment(core_store=given).core_store.kind is Kind.AIRFLOW
+
+
+def test_a_configured_url_of_airflows_database_says_nothing_about_rows_elsewhere(monkeypatch, file):
+    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__CORE_STORE", f"airflow+{file}")
     monkeypatch.setenv("AIRFLOW__STATE_STORE__BACKEND", "my_company.Backend")
     with pytest.raises(ConfigError, match=r"\[state_store\] backend"):
         open_deployment()
+    assert open_deployment(core_store=file).core_store.kind is Kind.EMBEDDED
 
 
 def test_a_schema_that_the_url_does_not_tell_is_asked_for(monkeypatch, file):

@@ -201,8 +201,8 @@ class Site:
         for number in range(count):
             self.store.put(blob_name("prod", TASK, f"litter-{number}", new_blob_id(), "json.zst"), [b"1"])
 
-    def adopt(self) -> Any:
-        return adopt(self.collector)
+    def adopt(self, *accept: str) -> Any:
+        return adopt(self.collector, accept)
 
     def mark(self, *accept: str) -> MarkReport:
         return mark(self.collector, accept)

@@ -12,7 +12,10 @@ from offload_backend.corestore import FoundRow
 from offload_backend.corestores.memory import MemoryCoreStore
 from offload_backend.corestores.memory_roots import MemoryRootSource
 from offload_backend.errors import CoreStoreError, RefusedError
+from offload_backend.lifecycle.adopt import adopt
+from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.erase import RUNNING, Eraser
+from offload_backend.lifecycle.restore import pin
 from offload_backend.lifecycle.selection import AssetSelection, TaskSelection
 from offload_backend.rootsource import Hidden
 from offload_backend.row import row_text
@@ -50,6 +53,8 @@ class Site:
         self.stores = Stores()
         self.offloader = self.stores.offloader(inline_limit=0, **settings)
         self.store = self.stores.open(HOME)
+        adopt(Collector(self.offloader.settings, self.store, self.roots))
+        self.store.calls.clear()
         self.events = []
         self.age = OLD
 
@@ -399,3 +404,24 @@ def test_every_step_is_recorded_before_and_after_it_is_done(site):
 def test_a_blob_of_an_asset_is_not_a_tasks():
     names = [parse_blob_name(blob_name("d", address, "k", new_blob_id(), "json")) for address in EVERYWHERE]
     assert [TaskSelection("etl").has_blob(name) for name in names] == [address in LOADS for address in EVERYWHERE]
+
+
+@pytest.mark.parametrize("delete", [True, False])
+def test_a_pinned_blob_is_kept_and_told(delete):
+    site = Site()
+    ref = site.set(LOADS[0])
+    pin(
+        Collector(site.offloader.settings, site.store, site.roots),
+        [name_in(ref).rpartition("/")[2].partition(".")[0]],
+    )
+    report = site.erase(TaskSelection("etl"), delete=delete)
+    assert report.kept == {name_in(ref): "a pin"}
+    assert site.store.names() == [name_in(ref)]
+
+
+def test_a_database_that_has_not_adopted_the_blobs_erases_nothing():
+    site = Site()
+    site.set(LOADS[0])
+    with pytest.raises(RefusedError, match="the blobs belong to"):
+        site.erase(TaskSelection("etl"), roots=MemoryRootSource(site.rows))
+    assert len(site.store.names()) == 1

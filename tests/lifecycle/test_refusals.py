@@ -125,7 +125,11 @@ class TestOwnership:
     def test_a_second_database_adopts_the_same_deployment(self, site, refused):
         mine = site.roots
         site.roots = SimulatedRoots(site.core_store, "second")
-        site.adopt()
+        before = site.store.names()
+        assert site.refused(site.adopt) == ["adopted"]
+        assert "the blobs belong to memory database" in message(site, site.adopt)
+        assert site.store.names() == before
+        site.adopt("adopted")
         site.roots = mine
         assert refused() == ["owner", "ledger"]
 
@@ -180,12 +184,25 @@ class TestOwnership:
         ledger_at(site.roots, within[0])
         assert refused() == ["sequence"]
 
-    def test_an_export_that_is_used_again_is_told_apart_from_a_restored_database(self, site):
-        site.mark()
-        ledger_at(site.roots, 1)
+    def test_an_old_export_is_refused_and_a_new_one_goes_on(self, site):
+        behind, known = 1, site.roots.ledger().sequence
+        site.roots.read_at = site.store_clock() - 9 * DAY
+        ledger_at(site.roots, behind)
+        assert "the export was used before" in message(site, site.mark)
         site.roots.read_at = site.store_clock()
-        assert "the export was used before, or is older than one that was" in message(site, site.mark)
-        assert "export the roots again" in message(site, site.mark)
+        ledger_at(site.roots, known)
+        site.mark()
+
+    def test_a_new_export_that_does_not_know_the_last_run_stops_all_that_follow(self, site):
+        site.roots.read_at = site.store_clock()
+        ledger_at(site.roots, 1)
+        assert site.refused(site.mark) == ["sequence"]
+        ledger_at(site.roots, 1000)
+        assert site.refused(site.mark) == ["sequence"]
+        assert "a higher number proves nothing" in message(site, site.purge)
+        site.adopt()
+        site.mark()
+        assert site.store.control("stopped/") == []
 
     def test_the_newest_of_many_runs_counts(self, site, refused):
         site.mark()

@@ -108,7 +108,7 @@ class TestAdopt:
         site, _, _ = matured()
         old = site.store.control("owner/") + site.store.control("canary/")
         site.roots = SimulatedRoots(site.core_store, "moved")
-        report = site.adopt()
+        report = site.adopt("adopted")
         assert report.replaced == ("database",)
         new = site.store.control("owner/") + site.store.control("canary/")
         assert len(new) == 2
@@ -118,7 +118,7 @@ class TestAdopt:
     def test_the_sequence_goes_on_from_the_larger_of_the_two(self):
         site, _, _ = matured()
         site.roots = SimulatedRoots(site.core_store, "restored")
-        assert site.adopt().sequence == 4
+        assert site.adopt("adopted").sequence == 4
         site.mark()
         assert site.adopt().sequence == 7
 
@@ -143,7 +143,7 @@ class TestAdopt:
         site.outer = FaultyBlobStore(site.store)
         site.outer.fail("delete", StoreError("denied", reason="denied"))
         with pytest.raises(StoreError):
-            site.adopt()
+            site.adopt("adopted")
         assert len(site.store.control("owner/")) == 2
         site.mark()
 
