@@ -41,9 +41,10 @@ def collector() -> Iterator[Collector]:
 
 @task
 def expire_rows(params: dict[str, Any] | None = None) -> dict[str, int]:
-    here = deployment()
-    with here.rows() as rows:
-        report = expire.expire(rows, here.offloader(), batch_size=here.batch_size, delete=params["delete"])
+    """Refuses unless these rows are in the database that has adopted the deployment: ``offload gc adopt``."""
+    opened = deployment()
+    with collector() as here, opened.rows() as rows:
+        report = expire.expire(here, rows, batch_size=opened.batch_size, delete=params["delete"])
     if report.failed:
         raise IncompleteError(f"{len(report.failed)} blobs could not be deleted", report.failed)
     return {"rows": report.total.rows, "blobs": report.total.blobs}
@@ -69,13 +70,16 @@ def list_shards(run: dict[str, Any], prefixes: list[str]) -> int:
         return sum(mark.list_shard(here, Run.from_json(run), prefix) for prefix in prefixes)
 
 
-@task
+# Not tried again: a second try would find its run concluded, and say that instead of what refused or broke
+# the first. Clear the whole DAG run, from begin on, to retry.
+@task(retries=0)
 def conclude(run: dict[str, Any]) -> dict[str, Any]:
     with collector() as here:
         return mark.conclude(here, Run.from_json(run)).as_json()
 
 
-@task
+# Nor is this: the log of the only try is the one that tells what was deleted, and what was refused.
+@task(retries=0)
 def purge_matured(params: dict[str, Any] | None = None) -> dict[str, Any]:
     with collector() as here:
         return purge.purge(here, delete=params["delete"]).as_json()

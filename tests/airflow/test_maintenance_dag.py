@@ -80,3 +80,30 @@ def test_a_refusal_fails_the_task_and_says_why(
     assert "min-age: gc_min_age is 1h (limit: at least 1d)" in refused.log
     assert not any(each.task_id == "purge_matured" for each in refused.attempts)
     assert len(blobs(tmp_path)) == 7
+
+
+def test_rows_of_a_database_that_has_not_adopted_the_deployment_do_not_expire(
+    airflow: Airflow, maintained: dict[str, str], tmp_path: Path
+) -> None:
+    stranger = {**maintained, "AIRFLOW__OFFLOAD_BACKEND__DEPLOYMENT": "stranger"}
+    refused = airflow.run("offload_maintenance", "expire_rows", conf={"delete": True}, env=stranger, tries=1)
+    assert refused.states()["expire_rows", -1] == "up_for_retry", refused.log
+    assert "offload gc adopt" in refused.log
+
+
+@pytest.mark.parametrize("last", ["conclude", "purge_matured"])
+def test_a_refusal_after_the_listing_is_not_tried_again(
+    airflow: Airflow, maintained: dict[str, str], last: str
+) -> None:
+    """A second try would find the run concluded, and hide why."""
+    run = airflow.trigger("offload_maintenance", {"delete": True})
+    for _ in range(4):
+        for task_id, index in run.ready():
+            if task_id != last:
+                run.attempt(task_id, index, env=maintained)
+    assert run.ready() == [(last, -1)], run.log
+    young = {**maintained, "AIRFLOW__OFFLOAD_BACKEND__GC_MIN_AGE": "1h"}
+    refused = run.attempt(last, env=young)
+    assert refused.state == "failed", refused.log
+    assert "RefusedError" in refused.log
+    assert run.ready() == []
