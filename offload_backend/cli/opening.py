@@ -111,11 +111,23 @@ def open_deployment(
     chosen = _chosen(core_store, configuration)
     if chosen is None:
         chosen, changes = _default_embedded(configuration, changes)
+    if chosen.kind is Kind.AIRFLOW and configuration.core_backend:
+        raise _rows_elsewhere()
     if chosen.kind is not Kind.EMBEDDED and _is_installed("apache-airflow-task-sdk"):
         from offload_backend.airflow import maintenance
 
         return Deployment(maintenance.settings(changes), chosen, maintenance.cleanup_batch_size())
     return Deployment(configuration.settings(changes), chosen, configuration.cleanup_batch_size)
+
+
+def _rows_elsewhere() -> ConfigError:
+    from offload_backend.configuration import METASTORE
+
+    return ConfigError(
+        "[state_store] backend keeps the rows in a place or form of its own, which cannot be listed here",
+        hint="live refs cannot be read, so nothing can be collected; if the database named with --core-store is "
+        f"one of Airflow's own backend, run this with AIRFLOW__STATE_STORE__BACKEND={METASTORE}",
+    )
 
 
 def parse_core_store(text: str) -> CoreStoreUrl:
@@ -151,11 +163,6 @@ def _chosen(given: str | None, configuration: Configuration) -> CoreStoreUrl | N
 
 
 def _airflow_database(configuration: Configuration) -> CoreStoreUrl:
-    if configuration.core_backend:
-        raise ConfigError(
-            "[state_store] backend keeps the rows in a place of its own, which cannot be listed here",
-            hint=FORMS,
-        )
     if _is_installed("apache-airflow-core"):
         from offload_backend.airflow import maintenance
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +13,8 @@ from sqlalchemy import Connection, TableClause, column, inspect, table
 from offload_backend.address import AssetAddress, TaskAddress
 from offload_backend.corestores.rootdatabase import RootDatabase, RootTable
 from offload_backend.corestores.visibility import tables_in_reach
-from offload_backend.errors import ConfigError
+from offload_backend.errors import ConfigError, CoreStoreError
+from offload_backend.rootsource import Root
 
 __all__ = ["AirflowRoots"]
 
@@ -30,7 +33,8 @@ class AirflowRoots(RootDatabase):
     whose asset is gone are roots like any other. One user must be able to read all these tables.
 
     Raises :class:`~offload_backend.errors.ConfigError` where the tables are not, and
-    :class:`~offload_backend.errors.CoreStoreError` when the database refuses, fails or may hide rows.
+    :class:`~offload_backend.errors.CoreStoreError` when the database refuses, fails or may hide rows, or a
+    row's value is not JSON: Airflow writes nothing else, so its refs are in a form that only its writer reads.
     """
 
     kind = "airflow"
@@ -53,6 +57,18 @@ class AirflowRoots(RootDatabase):
         live_first = sorted(tasks + assets, key=lambda pair: (pair[1] not in (TASKS, ASSETS), pair[1] != TASKS))
         return [self._table(connection, *pair) for pair in live_first]
 
+    def root(self, text: str, updated_at: datetime | None, holder: str) -> Root | None:
+        """The root that a row is, if any; ``CoreStoreError`` if its value is not JSON."""
+        root = super().root(text, updated_at, holder)
+        if (root is None or root.ref is None) and not _is_json(text):
+            raise CoreStoreError(
+                f"the value of {holder} is not JSON, so the refs in it cannot be read",
+                hint="a custom [state_store] backend keeps values in a form of its own; live refs cannot be read, "
+                "so nothing is collected here: leave the blobs, or remove the row if nobody needs it",
+                location=self._database.location,
+            )
+        return root
+
     def _table(self, connection: Connection, schema: str | None, name: str) -> RootTable:
         columns = [str(found["name"]) for found in inspect(connection).get_columns(name, schema=schema)]
         unknown = {"value", "updated_at"} - set(columns)
@@ -66,6 +82,16 @@ class AirflowRoots(RootDatabase):
         if TASKS in name:
             return RootTable(rows, *_named(rows, TASK_PLACE, _task))
         return _of_assets(connection, rows)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def _of_assets(connection: Connection, rows: TableClause) -> RootTable:

@@ -20,6 +20,8 @@ from offload_backend.errors import ConfigError, CoreStoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from sqlalchemy import CursorResult
+
 __all__ = ["EXAMPLES", "Database"]
 
 EXAMPLES = "use sqlite:////var/lib/offload/state.db, or postgresql://user:password@host/database"
@@ -32,6 +34,7 @@ ROWS_PER_FETCH = 1000
 READ_ONLY: dict[str, Any] = {"postgresql_readonly": True}
 _LASTING_TROUBLE = ("authentication", "does not exist", "pg_hba", "unable to open", "readonly", "no such")
 _LIBPQ = ("psycopg", "psycopg2")
+_SNAPSHOT = "REPEATABLE READ"
 _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 _ENCODE = "write '@' in a password as %40 and '/' as %2F"
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -81,7 +84,7 @@ class Database:
         """A transaction that sees one state of the whole database however long it is read, row by row."""
         options = {**READ_ONLY, "stream_results": True, "yield_per": ROWS_PER_FETCH}
         if self.dialect != "sqlite":
-            options["isolation_level"] = "REPEATABLE READ"
+            options["isolation_level"] = _SNAPSHOT
         with self._explained(), self._engine.connect() as connection:
             fixed = connection.execution_options(**options)
             with fixed.begin():
@@ -97,8 +100,7 @@ class Database:
             options["connect_args"] = {"timeout": BUSY_SECONDS}
         elif self._url.get_backend_name() == "postgresql":
             options["isolation_level"] = "READ COMMITTED"
-            if self._url.get_driver_name() in _LIBPQ and "connect_timeout" not in self._url.query:
-                options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+            options["connect_args"] = _libpq_arguments(self._url)
         try:
             engine = create_engine(self._url, **options)
         except ModuleNotFoundError as error:
@@ -114,7 +116,9 @@ class Database:
             event.listen(engine, "connect", self._on_sqlite_connect)
             event.listen(engine, "begin", _begin_sqlite)
         elif engine.dialect.name == "postgresql":
-            event.listen(engine, "connect", _limit_postgresql)
+            event.listen(engine, "begin", _limit_postgresql)
+        else:
+            event.listen(engine, "connect", _use_utc)
         return engine
 
     def _on_sqlite_connect(self, connection: Any, _record: object) -> None:
@@ -180,16 +184,48 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
 
 
-def _limit_postgresql(connection: Any, _record: object) -> None:
-    """Limits for waiting where nobody has set any: a lock that is never released must not hold a task."""
-    cursor = connection.cursor()
-    cursor.execute(
-        "SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN %s ELSE %s END, false) FROM pg_settings "
-        "WHERE name IN ('lock_timeout', 'statement_timeout') AND setting = '0'",
-        (f"{LOCK_SECONDS}s", f"{STATEMENT_SECONDS}s"),
+def _libpq_arguments(url: URL) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    if url.get_driver_name() in _LIBPQ and "connect_timeout" not in url.query:
+        arguments["connect_timeout"] = CONNECT_SECONDS
+    if url.get_driver_name() == "psycopg":
+        # A pooler may serve the next transaction by a server connection that has not prepared the statement.
+        arguments["prepare_threshold"] = None
+    return arguments
+
+
+def _limit_postgresql(connection: Connection) -> None:
+    """Limits for waiting where nobody has set any: a lock that is never released must not hold a task.
+
+    They end with the transaction: behind a pooler the next one on this server connection is somebody else's.
+    """
+    limits = {"lock_timeout": f"{LOCK_SECONDS}s", "statement_timeout": f"{STATEMENT_SECONDS}s"}
+    if connection.get_execution_options().get("isolation_level") == _SNAPSHOT:
+        # A SELECT would begin the snapshot, too early for those who lock their tables first.
+        for name, limit in limits.items():
+            if _at_once(connection, f"SHOW {name}").scalar() == "0":
+                _at_once(connection, f"SET LOCAL {name} = '{limit}'")
+        return
+    values = " ".join(f"WHEN '{name}' THEN '{limit}'" for name, limit in limits.items())
+    names = ", ".join(f"'{name}'" for name in limits)
+    query = (
+        f"SELECT set_config(name, CASE name {values} END, true) FROM pg_settings "  # noqa: S608 (constants)
+        f"WHERE name IN ({names}) AND setting = '0'"
     )
+    _at_once(connection, query).close()
+
+
+def _at_once(connection: Connection, statement: str) -> CursorResult[Any]:
+    # A connection that streams would declare a cursor for it.
+    options = {"stream_results": False, "yield_per": None}
+    return connection.exec_driver_sql(statement, execution_options=options)
+
+
+def _use_utc(connection: Any, _record: object) -> None:
+    """MySQL compares and shows a TIMESTAMP in the session's time zone; Airflow's and ours are UTC."""
+    cursor = connection.cursor()
+    cursor.execute("SET time_zone = '+00:00'")
     cursor.close()
-    connection.commit()
 
 
 def _parse(text: str) -> URL:

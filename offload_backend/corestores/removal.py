@@ -26,7 +26,7 @@ def database_time(database: Database) -> datetime:
     if database.dialect == "sqlite":
         return datetime.now(timezone.utc)
     # MySQL's CURRENT_TIMESTAMP would be in the session's time zone, and not say in which.
-    time = func.utc_timestamp(6) if database.dialect == "mysql" else func.clock_timestamp()
+    time = func.utc_timestamp(6) if database.dialect in ("mysql", "mariadb") else func.clock_timestamp()
     with database.reading() as connection:
         moment: datetime = connection.execute(select(time)).scalar_one()
     return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)

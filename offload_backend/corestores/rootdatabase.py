@@ -17,7 +17,9 @@ from sqlalchemy import (
     FromClause,
     Select,
     TableClause,
+    and_,
     func,
+    not_,
     or_,
     select,
     type_coerce,
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RootDatabase", "RootTable"]
 
+FORMS_OF_JSON = '{["'
+"""What a JSON text begins with, unless it is as short as numbers and constants are."""
+SHORT_FORMS_OF_JSON = "-0123456789tfnNI"
+SHORT = 32
 DASHES = "%________-____-____-____-____________%"
 """Every text that holds a UUID matches: ids are ASCII, which no JSON writer escapes, and no case matters."""
 
@@ -60,11 +66,12 @@ class RootTable:
         return self.rows.schema, self.rows.name
 
     def query(self, dialect: str) -> Select[Any]:
-        """The rows that may hold an id: value, time as the driver gives it, place."""
+        """The rows that may hold an id, or are in no form that can be judged: value, time, place."""
         value, updated_at = (type_coerce(self.rows.c[name], NullType()) for name in ("value", "updated_at"))
         source = self.rows if self.source is None else self.source
         chosen = select(value, updated_at, *self.place).select_from(source)
-        return chosen.where(_may_hold_an_id(self.rows.c.value, dialect))
+        stored = self.rows.c.value
+        return chosen.where(or_(_may_hold_an_id(stored, dialect), _is_unlike_json(stored, dialect)))
 
 
 class RootDatabase(ABC):
@@ -86,6 +93,10 @@ class RootDatabase(ABC):
     @abstractmethod
     def tables(self, connection: Connection) -> Sequence[RootTable]:
         """All tables that hold rows, one with live rows first; ``ConfigError`` if it is another database."""
+
+    def root(self, text: str, updated_at: datetime | None, holder: str) -> Root | None:
+        """The root that a row is, if any; ``CoreStoreError`` if that cannot be told."""
+        return root_of(text, updated_at, holder)
 
     def origin(self) -> Origin:
         """The database as it is now."""
@@ -166,7 +177,7 @@ class RootDatabase(ABC):
         seen = 0
         for value, updated_at, *place in connection.execute(query):
             seen += 1
-            root = root_of(_as_text(value), _utc(updated_at), f"{table.rows.name}: {table.holder(*place)}")
+            root = self.root(_as_text(value), _utc(updated_at), f"{table.rows.name}: {table.holder(*place)}")
             if root is not None:
                 yield root
         if seen != expected:
@@ -186,7 +197,16 @@ def _may_hold_an_id(value: ColumnElement[Any], dialect: str) -> ColumnElement[bo
     return value.like(DASHES)
 
 
+def _is_unlike_json(value: ColumnElement[Any], dialect: str) -> ColumnElement[bool]:
+    """Whether the text has to be read to know that it is JSON. By numbers: a collation could equate letters."""
+    code = func.coalesce(func.unicode(value) if dialect == "sqlite" else func.ascii(value), 0)
+    short = and_(code.in_([ord(each) for each in SHORT_FORMS_OF_JSON]), func.length(value) <= SHORT)
+    return and_(value.is_not(None), not_(or_(code.in_([ord(each) for each in FORMS_OF_JSON]), short)))
+
+
 def _as_text(value: object) -> str:
+    if value is None:
+        return "null"
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 

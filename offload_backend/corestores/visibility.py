@@ -43,8 +43,6 @@ def pin(connection: Connection, tables: Sequence[TableClause]) -> None:
         _command(connection, "SET LOCAL statement_timeout = 0")
         _command(connection, f"LOCK TABLE {', '.join(names)} IN ACCESS SHARE MODE")
         return
-    if connection.dialect.name != "sqlite":
-        _command(connection, "SET time_zone = '+00:00'")  # Airflow's dates are UTC, shown in the session's zone
     for name in names:
         connection.execute(text(f"SELECT 1 FROM {name} LIMIT 1")).all()  # noqa: S608 (the names are quoted)
 

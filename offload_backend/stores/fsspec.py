@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 _OBJECT_STORES = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "ocilake", "oss", "obs", "cos", "tos", "memory"}
 )
+# Their find() takes a prefix relative to the folder and lets the server apply it; elsewhere it may mean another.
+_LIST_BY_PREFIX = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "timeModified", "created")
 
 
@@ -48,6 +51,7 @@ class FsspecBlobStore:
         names = filesystem.protocol
         protocols = {names} if isinstance(names, str) else set(names)
         self._keeps_objects = bool(protocols & _OBJECT_STORES)
+        self._lists_by_prefix = bool(protocols & _LIST_BY_PREFIX) and _takes_prefix(filesystem)
         # fsspec's memory files are visible as soon as they are opened: there, one call has to do.
         self._part_size = 1 << 62 if "memory" in protocols else part_size
         self._block = part_size
@@ -94,11 +98,12 @@ class FsspecBlobStore:
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
-        folder = "/".join(filter(None, (self._root, checked_prefix(prefix).rpartition("/")[0])))
+        below, _, beginning = checked_prefix(prefix).rpartition("/")
+        folder = "/".join(filter(None, (self._root, below)))
         start = self._root.lstrip("/")
         with self._translated("list", prefix):
             self._filesystem.invalidate_cache()
-            found = self._files_below(folder)
+            found = self._files_below(folder, beginning)
         for entry in found:
             path = str(entry["name"]).lstrip("/")
             if path == start:
@@ -172,10 +177,14 @@ class FsspecBlobStore:
             self._filesystem.rm_file(self._path(names[0]))
         return {}
 
-    def _files_below(self, folder: str) -> Iterable[dict[str, Any]]:
-        """Every file below a folder, or an error: fsspec's own ``find`` leaves out folders it cannot read."""
+    def _files_below(self, folder: str, beginning: str) -> Iterable[dict[str, Any]]:
+        """Every file below a folder, or an error: fsspec's own ``find`` leaves out folders it cannot read.
+
+        Those whose path in the folder does not begin with ``beginning`` may be missing.
+        """
         if self._keeps_objects and _lists_by_itself(self._filesystem):
-            found: dict[str, dict[str, Any]] = self._filesystem.find(folder, detail=True)
+            narrowed = {"prefix": beginning} if beginning and self._lists_by_prefix else {}
+            found: dict[str, dict[str, Any]] = self._filesystem.find(folder, detail=True, **narrowed)
             return found.values()
         files: dict[str, dict[str, Any]] = {}
         pending = [folder]
@@ -216,6 +225,11 @@ def _lists_by_itself(filesystem: AbstractFileSystem) -> bool:
     return kind.find is not AbstractFileSystem.find or (
         asynchronous is not None and asynchronous is not AsyncFileSystem._find  # noqa: SLF001 - which is overridden
     )
+
+
+def _takes_prefix(filesystem: AbstractFileSystem) -> bool:
+    """Whether this version of the driver declares it; one that does not might ignore it, or fail."""
+    return "prefix" in inspect.signature(filesystem.find).parameters
 
 
 def _entries(filesystem: AbstractFileSystem, folder: str) -> Iterable[dict[str, Any]]:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from uuid import UUID
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import column, inspect, table, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateTable
 
@@ -17,6 +17,7 @@ from offload_backend.address import AssetAddress, new_blob_id
 from offload_backend.corestores import visibility
 from offload_backend.corestores.airflow_roots import AirflowRoots
 from offload_backend.corestores.ledger import LedgerTable
+from offload_backend.corestores.rootdatabase import RootTable
 from offload_backend.errors import ConfigError, CoreStoreError
 from offload_backend.testing.root_source import RootSourceContract, canary, ids_of, read, ref_to
 from tests.contracts.airflow_databases import copied, migrated, run_in_airflow, transaction, without_foreign_keys
@@ -198,7 +199,7 @@ def test_an_archive_has_the_columns_of_the_version_that_made_it(airflow, url, re
         connection.execute(
             text(
                 f"CREATE TABLE _airflow_deleted__task_state_store__20200101000000 AS SELECT 'd' AS dag_id, "
-                f"'r' AS run_id, 't' AS task_id, 5 AS {index}{column}, 'k' AS key, '{blob_id}' AS value, "
+                f"'r' AS run_id, 't' AS task_id, 5 AS {index}{column}, 'k' AS key, '\"{blob_id}\"' AS value, "
                 "'2020-01-01 00:00:00.000000' AS updated_at"
             )
         )
@@ -278,6 +279,73 @@ def test_rows_that_are_archived_while_roots_are_read_are_read_once(airflow, url)
     refs = [root.ref for root in (first, *roots)]
     assert refs.count(ROWS["live"]) == 1
     assert [root.ref for root in read(airflow)].count(ROWS["live"]) == 1
+
+
+UNREADABLE = (
+    "gAAAAABmZmZmhidden",
+    "",
+    " ",
+    "row:17",
+    "t" * 100,
+    "7" * 100 + "==",
+    f"{IDS['live']}",
+    f'"{IDS["live"]}',
+    "{" + IDS["live"],
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "value"),
+    [*(("task_state_store", value) for value in UNREADABLE), ("asset_state_store", UNREADABLE[0])],
+)
+def test_a_value_that_is_not_json_is_an_error_because_it_may_hide_a_ref(airflow, url, table, value):
+    with transaction(url) as connection:
+        connection.execute(
+            text(f"UPDATE {table} SET value = :value WHERE key IN ('live', 'watermark')"), {"value": value}
+        )
+    with pytest.raises(CoreStoreError, match=f"the value of {table}: .* is not JSON") as caught:
+        read(airflow)
+    assert not caught.value.retryable
+    assert "custom [state_store] backend" in caught.value.hint
+    assert "hidden" not in str(caught.value)
+
+
+JSON = (
+    "null",
+    "true",
+    "false",
+    "-1.5e-7",
+    "9" * 100,
+    "NaN",
+    "-Infinity",
+    "Infinity",
+    '"é"',
+    "[]",
+    "\t [1]",
+    '"t' + "x" * 99 + '"',
+)
+
+
+@pytest.mark.parametrize("value", JSON)
+def test_every_json_text_is_a_value_that_can_be_judged(airflow, url, value):
+    before = len(read(airflow))
+    with transaction(url) as connection:
+        connection.execute(text("UPDATE task_state_store SET value = :value WHERE key = 'live'"), {"value": value})
+    assert len(read(airflow)) == before - 1
+
+
+def test_nothing_in_a_copy_is_no_value_that_hides_something(airflow, url):
+    with transaction(url) as connection:
+        connection.execute(text("CREATE TABLE task_state_store_old AS SELECT * FROM task_state_store"))
+        connection.execute(text("UPDATE task_state_store_old SET value = NULL"))
+    assert IDS["live"] in ids_of(airflow)
+
+
+def test_letters_are_not_compared_by_a_collation():
+    rows = table("task_state_store", column("value"), column("updated_at"))
+    query = RootTable(rows, [], str).query("mysql")
+    compiled = str(query.compile(dialect=mysql.dialect(), compile_kwargs={"literal_binds": True}))
+    assert "coalesce(ascii(task_state_store.value), 0) IN (123, 91, 34)" in compiled
 
 
 def test_an_archive_in_another_schema_of_the_search_path_holds_roots(written, url):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
+import types
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 
 from offload_backend.address import TaskAddress
 from offload_backend.corestores import engine
@@ -20,6 +23,7 @@ from tests.postgres_server import postgres_url
 __all__ = ["postgres_url"]
 
 TASK = TaskAddress("dag", "run", "task")
+LIMITS = ("lock_timeout", "statement_timeout")
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
 
@@ -63,11 +67,76 @@ def test_no_wait_for_postgresql_is_without_limit_and_a_limit_of_the_users_own_is
     assert _limits(postgres_url.replace("options=", "options=-cstatement_timeout%3D5s%20")) == ("30s", "5s")
 
 
+@pytest.fixture
+def database(postgres_url):
+    database = Database(postgres_url)
+    yield database
+    database.close()
+
+
+@pytest.mark.parametrize("way", ["reading", "writing", "snapshot"])
+def test_the_limits_end_with_the_transaction_because_a_pooler_gives_the_connection_to_others(database, way):
+    with getattr(database, way)() as connection:
+        assert [connection.scalar(text(f"SELECT current_setting('{name}')")) for name in LIMITS] == ["30s", "1min"]
+        used = connection.scalar(text("SELECT pg_backend_pid()"))
+    with contextlib.closing(database._engine.raw_connection()) as later, later.cursor() as cursor:
+        assert cursor.execute("SELECT pg_backend_pid()").fetchone() == (used,)
+        assert [cursor.execute(f"SHOW {name}").fetchone()[0] for name in LIMITS] == ["0", "0"]
+
+
+def test_the_limits_of_a_snapshot_do_not_begin_it(database):
+    with database.writing() as connection:
+        connection.execute(text("CREATE TABLE rows (number integer)"))
+    with database.snapshot() as connection:
+        with database.writing() as other:
+            other.execute(text("INSERT INTO rows VALUES (1)"))
+        assert connection.scalar(text("SELECT count(*) FROM rows")) == 1
+    with database.snapshot() as connection:
+        connection.scalar(text("SELECT count(*) FROM rows"))
+        with database.writing() as other:
+            other.execute(text("INSERT INTO rows VALUES (2)"))
+        assert connection.scalar(text("SELECT count(*) FROM rows")) == 1
+
+
+def test_a_snapshot_keeps_limits_of_the_users_own(postgres_url):
+    database = Database(postgres_url.replace("options=", "options=-cstatement_timeout%3D5s%20"))
+    with database.snapshot() as connection:
+        assert [connection.scalar(text(f"SELECT current_setting('{name}')")) for name in LIMITS] == ["30s", "5s"]
+    database.close()
+
+
+def test_no_statement_is_prepared_on_a_connection_that_a_pooler_may_exchange(database):
+    for _ in range(10):
+        with database.reading() as connection:
+            connection.scalar(text("SELECT :number"), {"number": 1})
+            assert connection.scalar(text("SELECT count(*) FROM pg_prepared_statements")) == 0
+
+
+@pytest.mark.parametrize("name", ["mysql", "mariadb"])
+def test_a_session_of_mysql_has_times_in_utc_as_airflows_has(monkeypatch, name):
+    statements = []
+
+    class Cursor:
+        execute = staticmethod(statements.append)
+        close = staticmethod(lambda: None)
+
+    class Connection:
+        cursor = Cursor
+
+    driver = types.ModuleType("pymysql")
+    driver.paramstyle, driver.Error = "format", Exception
+    monkeypatch.setitem(sys.modules, "pymysql", driver)
+    database = Database(f"{name}+pymysql://user@host/airflow")
+    assert event.contains(database._engine, "connect", engine._use_utc)
+    engine._use_utc(Connection(), None)
+    assert statements == ["SET time_zone = '+00:00'"]
+
+
 def _limits(url):
     database = Database(url)
     try:
         with database.reading() as connection:
-            return tuple(connection.scalar(text(f"SHOW {name}")) for name in ("lock_timeout", "statement_timeout"))
+            return tuple(connection.scalar(text(f"SHOW {name}")) for name in LIMITS)
     finally:
         database.close()
 

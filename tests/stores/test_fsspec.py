@@ -38,6 +38,44 @@ def test_every_small_operation_is_one_request(open_s3fs, fault_proxy):
     assert fault_proxy.operations == ["PutObject", "GetObject", "GetObject", "ListObjectsV2", "DeleteObject"]
 
 
+def test_a_part_of_a_folder_is_listed_without_the_rest_of_it(open_s3fs, fault_proxy, bucket):
+    for name in ("a", "ab", "ab/c", "abc/d/e", "b/ab", "other/ab"):
+        bucket.client.put_object(Bucket=bucket.name, Key=f"state/v1/{name}", Body=b"x")
+    for number in range(1001):
+        bucket.client.put_object(Bucket=bucket.name, Key=f"state/v1/many{number}", Body=b"x")
+    store = open_s3fs()
+    assert [info.name for info in store.list("v1/ab")] == ["v1/ab", "v1/ab/c", "v1/abc/d/e"]
+    assert list(store.list("v1/x")) == []
+    assert fault_proxy.operations == ["ListObjectsV2"] * 2
+    assert len(list(store.list("v1/m"))) == 1001
+    assert {info.name for info in store.list("v1/")} > {"v1/a", "v1/b/ab", "v1/many1000"}
+    whole = [info.name for info in store.list()]
+    assert len(whole) == 1007
+    assert [name for name in whole if name.startswith("v1/a")] == [info.name for info in store.list("v1/a")]
+
+
+class _Flat(fsspec.AbstractFileSystem):
+    """An object store's driver that says what it was asked for; its ``prefix`` is not what others mean by it."""
+
+    cachable = False
+
+    def find(self, path, maxdepth=None, withdirs=False, detail=False, prefix="", **kwargs):
+        names = [f"{path}/ab", f"{path}/b"]
+        return {name: {"name": name, "size": 1, "mtime": 1.0} for name in names if name.startswith(prefix)}
+
+
+class _OlderFlat(_Flat):
+    def find(self, path, maxdepth=None, withdirs=False, detail=False):
+        return super().find(path)
+
+
+@pytest.mark.parametrize(("driver", "protocol"), [(_Flat, "oss"), (_OlderFlat, "s3")])
+def test_a_driver_that_is_not_known_to_list_by_prefix_is_not_asked_to(monkeypatch, driver, protocol):
+    monkeypatch.setattr(driver, "protocol", protocol, raising=False)
+    store = FsspecBlobStore(f"{protocol}://bucket", driver())
+    assert [info.name for info in store.list("v1/a")] == ["v1/ab"]
+
+
 def test_a_long_blob_is_a_multipart_upload_and_nothing_else(open_s3fs, fault_proxy):
     open_s3fs().put("v1/blob", [b"x" * 11 * MIB])
     assert fault_proxy.operations == [
