@@ -12,7 +12,7 @@ UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test bench bench-quick compare readme lint format lock clean
+.PHONY: help demo test test-long bench bench-quick compare readme lint format lock clean
 
 # Airflow compiles for seconds in every process that may not keep what it compiled;
 # and another environment's paths and pip options have no business in ours.
@@ -38,6 +38,9 @@ demo: $(VENV)/.demo ## a real Airflow task stores 100 MB checkpoints, is killed,
 
 test: $(VENV)/.test $(TESTED34) ## ruff, mypy and every test, under Airflow 3.3 and 3.4
 	@OFFLOAD_AIRFLOW34_PYTHON=$(if $(TESTED34),$(CURDIR)/$(VENV34)/bin/python) $(PY) -m pytest $(ARGS)
+
+test-long: $(VENV)/.test ## every kill drill and a longer search by the state machine; half an hour and more
+	@OFFLOAD_LONG=1 $(PY) -m pytest tests/drills tests/lifecycle/stateful --timeout=3600 $(ARGS)
 
 bench: $(VENV)/.test $(VENVGO)/.go ## speed, memory and requests beside common-io; half an hour on an idle machine
 	@$(PY) -m benchmarks.run $(ARGS)

@@ -23,6 +23,8 @@ from offload_backend.corestores.removal import expired_of, remove_unchanged
 from offload_backend.corestores.schema import TASKS
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.errors import ConfigError
+from offload_backend.lifecycle.adopt import adopt
+from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.erase import Eraser
 from offload_backend.lifecycle.selection import TaskSelection
 from offload_backend.row import row_text
@@ -223,6 +225,7 @@ def test_erasing_with_airflows_roots_keeps_what_an_archive_names(airflow_table, 
     other = offloader.offload("other", TASK, "orphan")
     run_in_airflow(airflow_url, tmp_path, CLEAN)
     with closing(AirflowRoots(airflow_url, "default")) as roots:
+        adopt(Collector(offloader.settings, stores.open(HOME), roots))
         eraser = Eraser(offloader.settings, airflow_table.rows, roots, stores.open(HOME))
         report = eraser.erase(TaskSelection("dag"), delete=True, accept=["running"])
     assert [found.row.key for found in report.rows] == ["later"]
