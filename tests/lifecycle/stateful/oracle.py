@@ -99,7 +99,7 @@ class Oracle:
 
     def completed(self, actor: Actor) -> None:
         """What a run that nobody disturbed saw alive is protected like what was never late."""
-        if left := actor.asked & self.store.names():
+        if actor.verb == "purge" and (left := actor.asked & self.store.names()):
             self.wrong.append(f"{sorted(left)} are said to be deleted, and are there")
         if actor.alone:
             for blob_id, period in actor.seen.items():

@@ -162,6 +162,7 @@ class StoreSeen:
         outcome = self._actor.turn(f"delete {len(names)}")
         if outcome == "fails":
             raise _store_trouble()
+        self._actor.asked.update(names)
         chosen = names[::2] if outcome == "partial" else names
         self._before_delete(chosen)
         report = self._store.delete(chosen)

@@ -248,11 +248,7 @@ class World:
                 if source == "database":
                     self.oracle.saw(actor)
 
-            def before_delete(names: Sequence[str]) -> None:
-                actor.asked.update(names)
-                self.oracle.collected(names)
-
-            store = StoreSeen(self.store, actor, before_delete)
+            store = StoreSeen(self.store, actor, self.oracle.collected)
             seen = RootsSeen(roots, actor, on_roots)
             return VERBS[verb](Collector(self.settings, store, seen, self.hooks, self.local))  # type: ignore[arg-type]
 
