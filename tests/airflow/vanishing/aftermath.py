@@ -190,7 +190,7 @@ def _collect(
 
 
 def _mark_first(collector: Collector) -> MarkReport:
-    adopt(collector)
+    adopt(collector, ("adopted",))  # from REST to the database, and back from a reset one
     return mark(collector)
 
 
