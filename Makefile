@@ -12,7 +12,7 @@ UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test test-long bench bench-quick compare readme lint format lock clean
+.PHONY: help demo test test-long mutants bench bench-quick compare readme lint format lock clean
 
 # Airflow compiles for seconds in every process that may not keep what it compiled;
 # and another environment's paths and pip options have no business in ours.
@@ -53,6 +53,9 @@ readme: $(VENV)/.test ## write the tables of settings and refusals anew
 
 bench-quick: $(VENV)/.test ## see that the benchmarks work; their times mean nothing
 	@$(PY) -m benchmarks.run --quick $(ARGS)
+
+mutants: $(VENV)/.test ## put known defects into copies of the code and see the tests fail; twenty minutes
+	@$(PY) -m tests.mutation $(ARGS)
 
 lint: $(VENV)/.test ## ruff and mypy alone
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,34 @@
+"""Deliberate defects: one for each reason to keep a blob, and each reason to refuse a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.mutation.of_adapters import ADAPTERS
+from tests.mutation.of_collector import COLLECTOR
+from tests.mutation.of_refusals import REFUSALS
+from tests.mutation.of_verbs import VERBS
+
+__all__ = ["EQUIVALENT", "MUTANTS", "Mutant"]
+
+EQUIVALENT: dict[tuple[str, str], str] = {}
+"""Why a mutant that survives is no defect, by file and what it says."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``old`` stands exactly once in ``file``; with ``new`` in its place some of ``tests`` must fail."""
+
+    file: str
+    old: str
+    new: str
+    what: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = [
+    Mutant(f"offload_backend/{file}", old, new, what, tests)
+    for group in (REFUSALS, COLLECTOR, VERBS, ADAPTERS)
+    for (file, tests), entries in group.items()
+    for old, new, what in entries
+]
