@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
-__all__ = ["BlobInfo", "BlobStore", "DeleteReport", "KeepsUnfinished"]
+__all__ = ["BlobInfo", "BlobStore", "Buffer", "DeleteReport", "KeepsUnfinished"]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""Contiguous bytes; a memoryview of another format than ``B`` is never passed."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ class BlobStore(Protocol):
         """URL of the root, without trailing slash, credentials or connection id; refs begin with it."""
         ...
 
-    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+    def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         """Store the chunks, in order, as one blob.
+
+        A chunk may be a view of the user's own memory: it is neither changed, nor kept when ``put`` returns.
 
         The blob is visible whole or not at all, and durable when ``put`` returns. Whatever raises,
         ``chunks`` included, leaves nothing visible and no multipart upload behind, with two exceptions.
@@ -71,6 +76,14 @@ class BlobStore(Protocol):
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """``length`` bytes from ``start``, fewer only at the end of the blob. Raises as :meth:`get`."""
+        ...
+
+    def read_into(self, name: str, start: int, buffer: memoryview, total: int) -> None:
+        """Fill the whole buffer with the blob's bytes from ``start``, without another copy where the store can.
+
+        Raises :class:`~offload_backend.errors.BlobCorruptError` unless the blob has exactly ``total`` bytes,
+        and as :meth:`get` does; then what the buffer holds is undefined. The whole blob is one plain request.
+        """
         ...
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from offload_backend.address import blob_name, new_blob_id
 from offload_backend.blobstore import BlobInfo
+from offload_backend.corestores.rest_client import Answer
 from offload_backend.lifecycle import control
 from offload_backend.lifecycle.census import Census
 from offload_backend.lifecycle.records import Layout
@@ -30,3 +31,10 @@ def test_the_run_that_was_just_concluded_is_not_pruned_however_many_began_since(
     control.Control(site.store, "prod").prune(concluded, before=START)
     assert any(concluded in name for name in site.store.control("manifest"))
     assert len({name.split("/")[4] for name in site.store.control("runs/")}) == 3
+
+
+def test_an_answer_that_refuses_shows_nothing_whatever_it_holds():
+    run = {"dag_id": "dag", "dag_run_id": "run"}
+    assert Answer(200, run).object == run
+    for status in (201, 400, 403, 404):
+        assert Answer(status, run).object == {}

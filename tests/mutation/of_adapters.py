@@ -7,7 +7,7 @@ __all__ = ["ADAPTERS"]
 _TESTS_1 = ("tests/contracts/test_sql_roots.py", "-k", "sqlite")
 _TESTS_2 = ("tests/contracts/test_sql_roots.py", "tests/contracts/test_airflow_roots.py")
 _TESTS_3 = ("tests/contracts/test_airflow_roots.py", "-k", "sqlite")
-_TESTS_4 = ("tests/contracts/test_airflow_roots.py", "tests/contracts/test_sql_roots.py", "-k", "postgresql")
+_TESTS_4 = ("tests/contracts/test_sql_roots.py", "-k", "row_level or policy")
 _TESTS_5 = ("tests/contracts/test_roots_export.py", "tests/lifecycle/test_purge.py")
 _TESTS_6 = ("tests/airflow/test_rest_faults.py", "tests/airflow/test_rest_roots.py")
 
@@ -164,7 +164,7 @@ ADAPTERS = {
             "`~` is asked for, which means all",
         ),
     ],
-    ("corestores/rest_client.py", _TESTS_6): [
+    ("corestores/rest_client.py", ("tests/lifecycle/test_kept.py", *_TESTS_6)): [
         (
             "return self.status == HTTPStatus.NOT_FOUND and _QUOTED.findall(self.detail) == list(ids)",
             "return self.status == HTTPStatus.NOT_FOUND",

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tests.mutation.mutants import EQUIVALENT, MUTANTS, Mutant
-from tests.mutation.mutate import ROOT, SURVIVED
+from tests.mutation.mutate import NOT_RUN, ROOT, SURVIVED
 
 __all__ = ["DOCUMENT", "known", "write"]
 
@@ -38,9 +38,9 @@ def known(document: Path = DOCUMENT) -> dict[tuple[str, str], str]:
 
 def write(killers: dict[tuple[str, str], str], document: Path = DOCUMENT) -> None:
     """The table anew."""
-    rows = {key: killers.get(key, "not run") for key in map(key_of, MUTANTS)}
-    survivors = [key for key, killer in rows.items() if killer.startswith(SURVIVED)]
-    lines = [_HEAD, f"{len(rows)} mutants; {len(rows) - len(survivors)} are killed."]
+    rows = {key: killers.get(key, NOT_RUN) for key in map(key_of, MUTANTS)}
+    killed = [key for key, killer in rows.items() if not killer.startswith((SURVIVED, NOT_RUN))]
+    lines = [_HEAD, f"{len(rows)} mutants; {len(killed)} are killed."]
     for file in dict.fromkeys(mutant.file for mutant in MUTANTS):
         lines += ["", f"## `{file}`", "", "| defect | killed by |", "| --- | --- |"]
         lines += [

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.mutation.mutants import EQUIVALENT, MUTANTS
-from tests.mutation.mutate import ROOT, SURVIVED
+from tests.mutation.mutate import NOT_RUN, ROOT, SURVIVED
 from tests.mutation.table import DOCUMENT, key_of, known, write
 
 
@@ -29,6 +29,7 @@ def test_the_document_lists_every_mutant_and_no_other_and_none_survives_without_
     assert set(listed) == {key_of(mutant) for mutant in MUTANTS}
     survivors = {key for key, killer in listed.items() if killer.startswith(SURVIVED)}
     assert survivors == set(EQUIVALENT)
+    assert [key for key, killer in listed.items() if killer.startswith(NOT_RUN)] == []
 
 
 def test_every_test_that_the_document_names_is_there() -> None:

@@ -20,7 +20,7 @@ from tests.lifecycle.stateful.rules import (
 )
 from tests.lifecycle.stateful.world import World
 
-__all__ = ["MACHINES", "Anything", "Embedded", "Interleaved", "Lately", "Machine", "Operated", "Restored"]
+__all__ = ["MACHINES", "Anything", "Embedded", "Interleaved", "Kept", "Lately", "Machine", "Operated", "Restored"]
 
 
 class Machine(Rules, RuleBasedStateMachine):
@@ -71,8 +71,12 @@ class Machine(Rules, RuleBasedStateMachine):
             raise actor.error
 
 
-class Lately(Time, Late, Keeping, Machine):
+class Lately(Time, Late, Machine):
     """Rows come late."""
+
+
+class Kept(Time, Keeping, Machine):
+    """Blobs are pinned, or taken out of quarantine."""
 
 
 class Interleaved(Time, Late, Interleaving, Machine):
@@ -97,4 +101,4 @@ class Embedded(Time, Late, Embedding, Keeping, Trouble, Running, Interleaving, M
     is_eager = True
 
 
-MACHINES = (Lately, Interleaved, Restored, Operated, Anything, Embedded)
+MACHINES = (Lately, Kept, Interleaved, Restored, Operated, Anything, Embedded)

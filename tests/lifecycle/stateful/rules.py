@@ -64,7 +64,7 @@ class Time(Rules):
         if limits := self.world.limits_ahead():
             self.world.time = self.pick(limits, pick) + more
 
-    @rule(place=places, spelling=spellings, ago=st.sampled_from([timedelta(0), 3 * DAY + MINUTE]))
+    @rule(place=places, spelling=spellings, ago=st.sampled_from([3 * DAY + MINUTE, 3 * DAY + MINUTE, timedelta(0)]))
     def set(self, place, spelling, ago):
         """Now, or some time ago."""
         pending = self.world.upload(place, lay=ago, spelling="plain" if self.is_eager else spelling)
@@ -83,7 +83,7 @@ class Time(Rules):
     def mark(self):
         self.world.run("mark")
 
-    @rule(pick=picks, after=st.sampled_from([None, timedelta(0), -HOUR / 2]))
+    @rule(pick=st.sampled_from([0, 0, 1, 2]), after=st.sampled_from([timedelta(0), -HOUR / 2, None]))
     def purge(self, pick, after):
         """Now, or when what one of the last runs marked may go."""
         if after is not None:
@@ -97,8 +97,8 @@ class Late(Rules):
     @rule(
         place=places,
         spelling=spellings,
-        took=st.sampled_from([timedelta(0), 5 * HOUR, 7 * HOUR]),
-        lay=st.sampled_from([timedelta(0), DAY, 3 * DAY + MINUTE]),
+        took=st.sampled_from([timedelta(0), timedelta(0), 5 * HOUR, 7 * HOUR]),
+        lay=st.sampled_from([3 * DAY + MINUTE, 3 * DAY + MINUTE, DAY, timedelta(0)]),
     )
     def upload(self, place, spelling, took, lay):
         """A blob whose row is not there yet; for a while no listing showed it, and no run began."""

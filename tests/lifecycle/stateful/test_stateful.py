@@ -22,5 +22,5 @@ CALM = settings(
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_nothing_live_is_lost_and_all_garbage_goes(machine) -> None:
-    examples, steps = (2000, 80) if LONG else (30, 40)
+    examples, steps = (2000, 80) if LONG else (25, 40)
     run_state_machine_as_test(machine, settings=settings(CALM, max_examples=examples, stateful_step_count=steps))
