@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 
-from offload_backend.blobstore import BlobInfo, DeleteReport
-from offload_backend.errors import BlobNotFoundError, StoreError
+from offload_backend.blobstore import BlobInfo, Buffer, DeleteReport
+from offload_backend.errors import BlobCorruptError, BlobNotFoundError, StoreError
 from offload_backend.location import checked_name, checked_prefix
 
 __all__ = ["MemoryBlobStore"]
@@ -28,7 +28,7 @@ class MemoryBlobStore:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         return self._location
 
-    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+    def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         checked_name(name)
         data = b"".join(chunks)
@@ -48,6 +48,18 @@ class MemoryBlobStore:
         if start < 0 or length < 0:
             raise ValueError("start and length are not negative")
         return self._data(name)[start : start + length]
+
+    def read_into(self, name: str, start: int, buffer: memoryview, total: int) -> None:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        if start < 0:
+            raise ValueError("start is not negative")
+        data = memoryview(self._data(name))
+        if len(data) != total or start + len(buffer) > total:
+            raise BlobCorruptError(
+                f"expected {max(total, start + len(buffer))} bytes, the store has {len(data)}",
+                location=f"{self._location}/{name}",
+            )
+        buffer[:] = data[start : start + len(buffer)]
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""

@@ -24,30 +24,10 @@ from offload_backend.address import AssetAddress, TaskAddress, blob_name, new_bl
 from offload_backend.blobstore import BlobStore
 from offload_backend.errors import BlobNotFoundError, ForeignRefError
 from offload_backend.location import location_of, relative_name
+from offload_backend.testing.blob_buffers import BAD_NAMES, BufferContract, distinct_bytes
 
 __all__ = ["BlobStoreContract", "RawClient"]
 
-BAD_NAMES = (
-    "",
-    "/",
-    "/a",
-    "a/",
-    "a//b",
-    ".",
-    "..",
-    "../x",
-    "a/../b",
-    "a/.",
-    "./a",
-    "a/..",
-    "a\0b",
-    "a b",
-    "a\nb",
-    "a?b",
-    "a#b",
-    "a\\b",
-    "é",
-)
 BAD_PREFIXES = ("/", "../", "a//", "a/../b", "./", "a\0", "a b", "a#")
 FAILURES = (RuntimeError("the source broke"), OSError(28, "the source's own disk is full"), KeyboardInterrupt())
 
@@ -71,7 +51,7 @@ class RawClient(Protocol):
         ...
 
 
-class BlobStoreContract:
+class BlobStoreContract(BufferContract):
     """What any blob store does. ``part_size``: bytes of its parts; ``many``: more than one listing page."""
 
     part_size = 5 * 1024 * 1024
@@ -97,7 +77,7 @@ class BlobStoreContract:
         """Around every size at which an adapter changes its ways."""
         number, _, extra = parts.partition(" + ")
         size = 1 if parts == "1 byte" else int(number) * self.part_size + bool(extra)
-        data = _bytes(size)
+        data = distinct_bytes(size)
         store.put("v1/x/blob", [data])
         assert raw.names() == {"v1/x/blob"}
         assert raw.get("v1/x/blob") == data
@@ -105,7 +85,7 @@ class BlobStoreContract:
 
     def test_chunks_of_any_size_are_one_blob_in_their_order(self, store: BlobStore, raw: RawClient) -> None:
         """Empty chunks included, and whatever is cut across a part's end."""
-        data = _bytes(2 * self.part_size + 12_345)
+        data = distinct_bytes(2 * self.part_size + 12_345)
         cuts = [0, 0, 1, 2, 65_537, self.part_size - 1, self.part_size, self.part_size + 3, len(data)]
         store.put("odd", (data[start:end] for start, end in pairwise(cuts)))
         assert raw.get("odd") == data
@@ -201,7 +181,7 @@ class BlobStoreContract:
 
     def test_a_range_may_span_parts(self, store: BlobStore) -> None:
         """And be longer than any chunk."""
-        data = _bytes(2 * self.part_size)
+        data = distinct_bytes(2 * self.part_size)
         store.put("large", [data])
         start, length = self.part_size - 700_000, 1_400_001
         assert store.get_range("large", start, length) == data[start : start + length]
@@ -257,7 +237,7 @@ class BlobStoreContract:
 
         def work(number: int) -> bool:
             kept, dropped = f"v1/shared/kept-{number}", f"v1/shared/dropped-{number}"
-            data = _bytes(50_000 + number)
+            data = distinct_bytes(50_000 + number)
             store.put(kept, [data])
             store.put(dropped, [b"x"])
             listed = {info.name for info in store.list("v1/")}
@@ -275,18 +255,11 @@ class BlobStoreContract:
         """Airflow calls it there, from the loop's own thread."""
 
         async def use() -> tuple[bytes, list[str], tuple[str, ...]]:
-            store.put("v1/a", [_bytes(self.part_size), b"more"])
+            store.put("v1/a", [distinct_bytes(self.part_size), b"more"])
             data = b"".join(store.get("v1/a"))
             return data, [info.name for info in store.list()], store.delete(["v1/a"]).deleted
 
-        assert asyncio.run(use()) == (_bytes(self.part_size) + b"more", ["v1/a"], ("v1/a",))
-
-
-def _bytes(size: int) -> bytes:
-    """Bytes in which a lost, doubled or exchanged stretch shows."""
-    pattern = b"".join(number.to_bytes(4, "big") for number in range(4096))
-    blocks = (pattern[:-8] + number.to_bytes(8, "big") for number in range(size // len(pattern) + 1))
-    return b"".join(blocks)[:size]
+        assert asyncio.run(use()) == (distinct_bytes(self.part_size) + b"more", ["v1/a"], ("v1/a",))
 
 
 def _failing(size: int, failure: BaseException) -> Iterator[bytes]:
