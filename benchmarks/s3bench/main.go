@@ -42,8 +42,8 @@ func main() {
 }
 
 func handle(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/_stats" {
-		writeStats(w)
+	if r.URL.Path == "/_stats" || r.URL.Path == "/_stats/received" {
+		writeStats(w, r.URL.Path)
 		return
 	}
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")

@@ -2,28 +2,52 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"sync"
 )
 
-// counted holds how often each operation was asked for since the start, under S3's own names.
+// counted holds how often each operation was asked for since the start, and how many bytes its bodies had on the
+// wire, under S3's own names.
 var counted = struct {
 	sync.Mutex
-	requests map[string]int
-}{requests: map[string]int{}}
+	requests map[string]int64
+	received map[string]int64
+}{requests: map[string]int64{}, received: map[string]int64{}}
 
 func count(r *http.Request, bucket, key string) {
 	name := operation(r, bucket, key)
 	counted.Lock()
 	counted.requests[name]++
 	counted.Unlock()
+	r.Body = &weighed{r.Body, name}
 }
 
-// writeStats answers GET /_stats, which is neither counted nor delayed.
-func writeStats(w http.ResponseWriter) {
+// weighed adds what is read of a body to its operation's bytes.
+type weighed struct {
+	io.ReadCloser
+	name string
+}
+
+func (b *weighed) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		counted.Lock()
+		counted.received[b.name] += int64(n)
+		counted.Unlock()
+	}
+	return n, err
+}
+
+// writeStats answers GET /_stats with requests, and GET /_stats/received with bytes; neither is counted nor delayed.
+func writeStats(w http.ResponseWriter, path string) {
 	counted.Lock()
 	defer counted.Unlock()
 	w.Header().Set("Content-Type", "application/json")
+	if path == "/_stats/received" {
+		json.NewEncoder(w).Encode(counted.received)
+		return
+	}
 	json.NewEncoder(w).Encode(counted.requests)
 }
 
