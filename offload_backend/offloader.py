@@ -20,9 +20,9 @@ from offload_backend.address import (
     new_blob_id,
     parse_blob_name,
 )
-from offload_backend.blobfile import BlobFile, most_stored_bytes, read_blob
-from offload_backend.blobstore import BlobStore, DeleteReport
-from offload_backend.codecs import Codec, JsonCodec, codec_named
+from offload_backend.blobfile import BlobFile, SealedBlob, most_sealed_bytes, most_stored_bytes, read_whole
+from offload_backend.blobstore import BlobStore, Buffer, DeleteReport
+from offload_backend.codecs import Codec, HeldSource, JsonCodec, Source, codec_named
 from offload_backend.errors import (
     BlobCorruptError,
     BlobNotFoundError,
@@ -128,7 +128,7 @@ class Offloader:
         except OffloadError:
             return None
 
-    def _write(self, chunks: Iterable[bytes], address: StateAddress, key: str, about: str) -> str:
+    def _write(self, pieces: Iterable[Buffer], address: StateAddress, key: str, about: str) -> str:
         blob_id = new_blob_id()
         header = {
             "id": blob_id,
@@ -138,18 +138,20 @@ class Offloader:
             "created": datetime.now(tz=timezone.utc).isoformat(timespec="milliseconds"),
         }
         limits = self.settings
-        blob = BlobFile(header, chunks, level=limits.compression_level, max_raw=limits.max_value_bytes)
+        blob = BlobFile(header, pieces, level=limits.compression_level, max_raw=limits.max_value_bytes)
         name = blob_name(limits.deployment, address, key, blob_id, f"{self._codec.extension}.zst")
         store = self._store(limits.path)
         began = self._clock()
         store.put(name, blob)
+        blob.check_unchanged()
         self._refuse_late(self._clock() - began)
         return format_ref(
             BlobRef(
                 url=f"{store.location}/{name}",
                 size=blob.size,
                 raw=blob.raw,
-                sha256=blob.sha256,
+                digest=blob.blake3,
+                seal=blob.seal,
                 codec=self._codec.name,
                 about=about,
             )
@@ -174,19 +176,38 @@ class Offloader:
         store, name = self._locate(ref.url)
         blob_id = self._own(name)
         codec = codec_named(ref.codec)
-        if ref.frames != "zstd":
-            raise UnreadableBlobError(f"unknown framing {ref.frames!r}", hint="upgrade offload-backend")
-        if ref.raw > self.settings.max_value_bytes or ref.size > most_stored_bytes(ref.raw):
+        self._refuse_large(ref)
+        with _dangling():
+            try:
+                return codec.decode(self._source(ref, store, name, blob_id))
+            except ValueError as error:
+                if isinstance(error, OffloadError):
+                    raise
+                raise BlobCorruptError(f"the bytes are not {codec.name}") from error
+
+    def _source(self, ref: BlobRef, store: BlobStore, name: str, blob_id: str) -> Source:
+        """The encoded value in the blob, verified as it is read."""
+        if ref.frames == "zstd":
+            whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob_id)
+            return HeldSource(whole)
+        return SealedBlob(
+            lambda start, memory: store.read_into(name, start, memory, ref.size),
+            size=ref.size,
+            raw=ref.raw,
+            seal=ref.seal,
+            blake3=ref.digest,
+            blob_id=blob_id,
+            concurrency=self.settings.concurrency,
+        )
+
+    def _refuse_large(self, ref: BlobRef) -> None:
+        """Nothing is allocated for a ref that claims more than may be, or than its own facts allow."""
+        impossible = ref.size > most_stored_bytes(ref.raw) or ref.seal > most_sealed_bytes(ref.raw)
+        if ref.raw > self.settings.max_value_bytes or impossible:
             raise UnreadableBlobError(
                 f"the ref claims {max(ref.raw, ref.size)} bytes, more than this deployment reads",
                 hint="raise [offload_backend] max_value_bytes if the ref is genuine",
             )
-        with _dangling():
-            data = read_blob(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.sha256, blob_id=blob_id)
-            try:
-                return codec.decode(data)
-            except ValueError as error:
-                raise BlobCorruptError(f"the bytes are not {codec.name}") from error
 
     def _own(self, name: str) -> str:
         """The id in a blob's name, or :class:`ForeignRefError` for a name this deployment did not write."""

@@ -2,7 +2,7 @@
 
 A ref is a URL that a person can paste, with the facts in its fragment::
 
-    s3://bucket/prefix/v1/…/<id>.json.zst#offload=1&size=5213&raw=34102&sha256=…&codec=json&frames=zstd&about=list[9]
+    s3://bucket/…/<id>.json.zst#offload=1&size=5213&raw=34102&seal=113&blake3=…&codec=json&frames=sealed&about=list[9]
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ __all__ = ["BlobRef", "PeerRef", "format_ref", "is_ref", "parse_ref"]
 VERSION = "1"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s#]+", re.ASCII | re.IGNORECASE)
-_REQUIRED = ("size", "raw", "sha256", "codec", "frames")
+_REQUIRED = ("size", "raw", "codec", "frames")
+_PINS = {"sealed": ("seal", "blake3"), "zstd": ("sha256",)}
+"""What pins the blob's bytes, for each framing."""
+
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 
 
@@ -29,18 +32,20 @@ _WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 class BlobRef:
     """A ref to one of our blobs.
 
-    ``url`` holds neither a connection id nor a credential. ``size`` and ``sha256`` are of the stored
-    bytes, ``raw`` is the size in bytes after decompression. ``codec`` says how those bytes become a
-    value, ``frames`` how the blob is framed. ``about`` describes the value's type and length for
-    people, never its content.
+    ``url`` holds neither a connection id nor a credential. ``size`` is of the stored bytes, ``raw`` of what
+    they decompress to. ``codec`` says how those bytes become a value, ``frames`` how the blob is framed.
+    ``digest`` pins the blob: of a ``sealed`` one it is the BLAKE3 of its seal, the last ``seal`` bytes; of an
+    older one, ``zstd``, the SHA-256 of all that is stored. ``about`` describes the value's type and length
+    for people, never its content.
     """
 
     url: str
     size: int
     raw: int
-    sha256: str
+    digest: str
     codec: str
-    frames: str = "zstd"
+    seal: int = 0
+    frames: str = "sealed"
     about: str = ""
 
 
@@ -57,7 +62,7 @@ def format_ref(ref: BlobRef) -> str:
         "offload": VERSION,
         "size": str(ref.size),
         "raw": str(ref.raw),
-        "sha256": ref.sha256,
+        **({"seal": str(ref.seal), "blake3": ref.digest} if ref.frames == "sealed" else {"sha256": ref.digest}),
         "codec": ref.codec,
         "frames": ref.frames,
     }
@@ -97,22 +102,27 @@ def parse_ref(text: str) -> BlobRef | PeerRef | None:
 
 
 def _from_facts(url: str, facts: dict[str, str]) -> BlobRef:
-    about = facts.pop("about", "")
-    unknown = [name for name in facts if name not in _REQUIRED]
+    about, frames = facts.pop("about", ""), facts.get("frames", "")
+    pins = _PINS.get(frames, ())
+    unknown = sorted(facts.keys() - {*_REQUIRED, *pins})
+    if frames and not pins and _WORD.fullmatch(frames):
+        raise _newer(f"has the framing {frames!r}, which this version does not know", url)
     if unknown:
-        raise _newer(f"states {', '.join(sorted(unknown))[:80]!r}, which this version does not know", url)
-    missing = [name for name in _REQUIRED if name not in facts]
-    numbers = all(_NUMBER.fullmatch(facts.get(name, "")) for name in ("size", "raw"))
+        raise _newer(f"states {', '.join(unknown)[:80]!r}, which this version does not know", url)
+    missing = [name for name in (*_REQUIRED, *pins) if name not in facts]
+    numbers = all(_NUMBER.fullmatch(facts[name]) for name in ("size", "raw", "seal") if name in facts)
     words = all(_WORD.fullmatch(facts.get(name, "")) for name in ("codec", "frames"))
-    if missing or not numbers or not words or not _SHA256.fullmatch(facts["sha256"]):
+    digest = facts[pins[-1]] if pins and not missing else ""
+    if missing or not numbers or not words or not _DIGEST.fullmatch(digest):
         raise ForeignRefError("the ref's facts are incomplete or malformed", location=shown(url))
     return BlobRef(
         url=url,
         size=int(facts["size"]),
         raw=int(facts["raw"]),
-        sha256=facts["sha256"],
+        digest=digest,
         codec=facts["codec"],
-        frames=facts["frames"],
+        seal=int(facts.get("seal", 0)),
+        frames=frames,
         about=about,
     )
 

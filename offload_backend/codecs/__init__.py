@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from offload_backend.blobstore import Buffer
 from offload_backend.codecs.json import JsonCodec
+from offload_backend.codecs.source import HeldSource, Source
 from offload_backend.errors import UnreadableBlobError
 
-__all__ = ["Codec", "JsonCodec", "codec_named"]
+__all__ = ["Codec", "HeldSource", "JsonCodec", "Source", "codec_named"]
 
 
 class Codec(Protocol):
@@ -24,15 +26,17 @@ class Codec(Protocol):
         """File name extension of the encoded bytes, for people."""
         ...
 
-    def encode(self, value: Any) -> Iterator[bytes]:
+    def encode(self, value: Any) -> Iterator[Buffer]:
         """The value's bytes, piece by piece, so that memory is bounded by a piece and not by the value.
+
+        A piece may be a view of the value's own memory.
 
         Raises :class:`~offload_backend.errors.UnsupportedValueError`, at the latest with the last
         piece, unless ``decode`` of the joined pieces gives the value back, type for type.
         """
         ...
 
-    def decode(self, data: bytes | bytearray) -> Any:
+    def decode(self, source: Source) -> Any:
         """The value; raises :class:`ValueError` for bytes that ``encode`` cannot have made."""
         ...
 

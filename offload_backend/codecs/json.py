@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from offload_backend.codecs.source import Source
 from offload_backend.codecs.refusal import MAX_DEPTH, explain_refusal
 
 __all__ = ["JsonCodec"]
@@ -55,8 +56,9 @@ class JsonCodec:
             # The last two come from a dict that another thread changes meanwhile.
             raise explain_refusal(value) from None
 
-    def decode(self, data: bytes | bytearray) -> Any:
+    def decode(self, source: Source) -> Any:
         """The value; Python's cyclic garbage collector rests meanwhile, since JSON holds no cycles."""
+        data = source if isinstance(source, (bytes, bytearray)) else source.read(0, source.size)
         with _collector_paused():
             return orjson.loads(data) if len(data) < LONG else _decode_long(data)
 

@@ -71,7 +71,8 @@ def _write_canary(control: Control, owner_id: str, created: str) -> str:
             url=f"{control.store.location}/{name}",
             size=blob.size,
             raw=blob.raw,
-            sha256=blob.sha256,
+            digest=blob.blake3,
+            seal=blob.seal,
             codec="json",
             about="canary",
         )

@@ -31,7 +31,7 @@ CREATE TABLE blob (name TEXT PRIMARY KEY, id BLOB, scope TEXT, size INTEGER, mod
     WITHOUT ROWID;
 CREATE TABLE stray (name TEXT PRIMARY KEY, size INTEGER) WITHOUT ROWID;
 CREATE TABLE root (id BLOB);
-CREATE TABLE claim (id BLOB, name TEXT, size INTEGER, sha256 TEXT, old INTEGER, holder TEXT);
+CREATE TABLE claim (id BLOB, name TEXT, size INTEGER, content TEXT, old INTEGER, holder TEXT);
 CREATE TABLE pin (id BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE hidden (scope TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE restored (id BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -109,7 +109,7 @@ class Census:
         self.insert("INSERT OR IGNORE INTO hidden VALUES (?)", ((scope,) for scope in scopes))
 
     def add_claims(self, claims: Iterable[tuple[Any, ...]], table: str = "claim") -> None:
-        """What rows claim to exist: packed id, name, size, sha256, whether it is old, the row's holder."""
+        """What rows claim to exist: packed id, name, size, content, whether it is old, the row's holder."""
         self.insert(f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?)", claims)  # noqa: S608 - ours
 
     def forget_former(self) -> None:

@@ -29,6 +29,7 @@ from offload_backend.errors import (
 )
 from offload_backend.lifecycle.census import BATCH, Census, batches, packed_id
 from offload_backend.lifecycle.collector import Collector
+from offload_backend.lifecycle.contents import content_of
 from offload_backend.lifecycle.evidence import Findings
 from offload_backend.lifecycle.preflight import Run, ask, control_of, limits_of, refuse, standing_of
 from offload_backend.lifecycle.records import Layout
@@ -157,7 +158,7 @@ def _claim(root: Root, layout: Layout, location: str, cutoff: datetime) -> tuple
     if blob is None or blob.deployment != layout.deployment:
         return None
     old = root.updated_at is None or root.updated_at < cutoff
-    return packed_id(blob.id), name, ref.size, ref.sha256, old, root.holder
+    return packed_id(blob.id), name, ref.size, content_of(ref), old, root.holder
 
 
 def _address_in_header(store: BlobStore, scope: str, name: str) -> StateAddress | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import partial
@@ -10,6 +9,7 @@ from functools import partial
 from offload_backend.errors import BlobNotFoundError
 from offload_backend.lifecycle.census import Census, batches
 from offload_backend.lifecycle.collector import Collector
+from offload_backend.lifecycle.contents import difference
 from offload_backend.lifecycle.preflight import ask
 from offload_backend.lifecycle.records import Layout
 from offload_backend.lifecycle.report import Dangling, Tally, VerifyReport
@@ -21,16 +21,16 @@ __all__ = ["verify"]
 _SHOWN = 1000
 _ALL = datetime.max.replace(tzinfo=timezone.utc)
 _TABLES = (
-    "CREATE TABLE suspect (name TEXT, size INTEGER, sha256 TEXT, problem TEXT)",
+    "CREATE TABLE suspect (name TEXT, size INTEGER, content TEXT, problem TEXT)",
     "CREATE TABLE again AS SELECT * FROM claim WHERE 0",
 )
-_ABSENT = "SELECT DISTINCT name, size, sha256 FROM claim WHERE name NOT IN (SELECT name FROM blob) ORDER BY name"
-_PRESENT = "SELECT DISTINCT name, size, sha256 FROM claim WHERE name IN (SELECT name FROM blob) ORDER BY name"
+_ABSENT = "SELECT DISTINCT name, size, content FROM claim WHERE name NOT IN (SELECT name FROM blob) ORDER BY name"
+_PRESENT = "SELECT DISTINCT name, size, content FROM claim WHERE name IN (SELECT name FROM blob) ORDER BY name"
 _CONFIRMED = """
 SELECT DISTINCT again.holder, again.name, problem FROM again JOIN suspect
     ON again.name = suspect.name
     AND again.size = suspect.size
-    AND again.sha256 = suspect.sha256
+    AND again.content = suspect.content
 ORDER BY problem, 1, 2
 """
 
@@ -87,28 +87,12 @@ def _is_there(collector: Collector, name: str) -> bool:
 def _suspect_changed(collector: Collector, census: Census) -> Tally:
     """Read every listed blob that a ref names, whatever its name is in this listing; what was read whole."""
     count = size = 0
-    for name, expected, sha256 in census.stream(_PRESENT):
-        problem, read = _difference(collector, name, expected, sha256)
+    for name, expected, content in census.stream(_PRESENT):
+        problem, read = difference(collector.store, name, expected, content)
         count, size = count + 1, size + read
         if problem:
-            census.insert("INSERT INTO suspect VALUES (?, ?, ?, ?)", [(name, expected, sha256, problem)])
+            census.insert("INSERT INTO suspect VALUES (?, ?, ?, ?)", [(name, expected, content, problem)])
     return Tally(count, size)
-
-
-def _difference(collector: Collector, name: str, size: int, sha256: str) -> tuple[str, int]:
-    """What is wrong with the blob, or an empty text; and how many bytes were read."""
-    digest, got = hashlib.sha256(), 0
-    try:
-        for chunk in collector.store.get(name):
-            digest.update(chunk)
-            got += len(chunk)
-    except BlobNotFoundError:
-        return "gone", got
-    if got != size:
-        return f"corrupt: expected {size} bytes, got {got}", got
-    if digest.hexdigest() != sha256:
-        return f"corrupt: expected sha256 {sha256}, got {digest.hexdigest()}", got
-    return "", got
 
 
 def _confirmed(collector: Collector, census: Census) -> tuple[Dangling, ...]:

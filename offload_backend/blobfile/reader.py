@@ -1,0 +1,209 @@
+"""Reading a sealed blob: any stretch of the encoded value, each frame verified before it is used."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import zstandard
+
+from offload_backend.blobfile.frames import CHUNK, digest_of, parse_header
+from offload_backend.blobfile.seal import Place, Seal
+from offload_backend.blobfile.writer import threads_for
+from offload_backend.errors import BlobCorruptError
+
+__all__ = ["SealedBlob", "Target"]
+
+Target = tuple[int, memoryview]
+"""Where a stretch of the encoded value begins, and the memory that gets it."""
+
+Fetch = Callable[[int, memoryview], None]
+"""Fill memory with the stored bytes from a place on."""
+
+Stored = Callable[[int, int], memoryview]
+"""So many stored bytes from a place on, until the thread asks for others."""
+
+WHOLE = 32 * 1024 * 1024
+"""A blob of at most so many bytes is fetched by one request."""
+
+FETCH = 8 * 1024 * 1024
+"""Stored bytes that one request of several asks for."""
+
+_MOST_THREADS = 4
+_FEW = 1024 * 1024
+"""So little is not worth a thread."""
+
+
+class SealedBlob:
+    """A blob that a ref describes; ``size`` is that of the encoded value.
+
+    ``fetch`` reads from the store and may be called from ``concurrency`` threads at once. What is read is
+    verified by the seal, and the seal by the ref. Raises :class:`BlobCorruptError` for whatever is not
+    what the ref pins, here and in every method, and what ``fetch`` raises.
+    """
+
+    def __init__(
+        self, fetch: Fetch, *, size: int, raw: int, seal: int, blake3: str, blob_id: str, concurrency: int
+    ) -> None:
+        self.size = raw
+        self._blob_id = blob_id
+        if not 0 < seal <= size:
+            raise BlobCorruptError(f"a blob of {size} bytes has no seal of {seal}")
+        if size <= WHOLE:
+            self._stored, self._threads, self._most = _held(fetch, size), threads_for(_MOST_THREADS), CHUNK
+        else:
+            self._stored, self._threads, self._most = _fetched(fetch), concurrency, FETCH
+        self.seal = Seal.parse(bytes(self._stored(size - seal, seal)), size=size, raw=raw, blake3=blake3)
+        self._header, *self._places = self.seal.places
+        self._raw_starts = [place.raw_start for place in self._places]
+
+    def header(self) -> dict[str, Any]:
+        """The header, which names the blob that the ref names."""
+        return self._checked_header(self._stored(self._header.start, self._header.size))
+
+    def read(self, start: int, length: int) -> bytearray:
+        """``length`` bytes of the encoded value from ``start``, which it must have."""
+        data = bytearray(length)
+        self.fill([(start, memoryview(data))])
+        return data
+
+    def fill(self, targets: Iterable[Target]) -> None:
+        """Fill each target; they must come in the order of their starts and not overlap.
+
+        Whoever reads from the start on has the header checked as well.
+        """
+        wanted = [target for target in targets if len(target[1])]
+        for start, memory in wanted:
+            if start < 0 or start + len(memory) > self.size:
+                raise ValueError("the encoded value has no such stretch")
+        jobs = list(self._jobs(wanted))
+        if len(jobs) == 1 or sum(len(memory) for _, memory in wanted) <= _FEW:
+            for job in jobs:
+                self._run(job)
+            return
+        with ThreadPoolExecutor(min(self._threads, len(jobs)), "offload-read") as pool:
+            running = [pool.submit(self._run, job) for job in jobs]
+            try:
+                for each in running:
+                    each.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _jobs(self, targets: Sequence[Target]) -> Iterator[_Job]:
+        """The frames that hold any of the targets, in runs that one request fetches."""
+        job = _Job()
+        if not self._places or (targets and targets[0][0] == 0):
+            job.frames.append((self._header, []))
+        for place, pieces in self._wanted(targets):
+            if job.frames and (job.end != place.start or job.size + place.size > self._most):
+                yield job
+                job = _Job()
+            job.frames.append((place, pieces))
+        if job.frames:
+            yield job
+
+    def _wanted(self, targets: Sequence[Target]) -> Iterator[tuple[Place, list[Target]]]:
+        """Each frame that is needed, with the targets' parts in it."""
+        number, pieces = -1, list[Target]()
+        for start, memory in targets:
+            done = 0
+            while done < len(memory):
+                at = bisect_right(self._raw_starts, start + done) - 1
+                place = self._places[at]
+                length = min(place.raw_start + place.raw - start - done, len(memory) - done)
+                if at != number and pieces:
+                    yield self._places[number], pieces
+                    pieces = []
+                number = at
+                pieces.append((start + done - place.raw_start, memory[done : done + length]))
+                done += length
+        if pieces:
+            yield self._places[number], pieces
+
+    def _run(self, job: _Job) -> None:
+        stored = self._stored(job.start, job.size)
+        for place, pieces in job.frames:
+            at = place.start - job.start
+            frame = stored[at : at + place.size]
+            if place is self._header:
+                self._checked_header(frame)
+            else:
+                _verify(frame, place)
+                _decompress(frame, place, pieces)
+
+    def _checked_header(self, frame: memoryview) -> dict[str, Any]:
+        _verify(frame, self._header)
+        header = parse_header(bytes(frame))
+        if header.get("id") != self._blob_id:
+            raise BlobCorruptError(f"the header names the blob {header.get('id')!r}, the ref {self._blob_id!r}")
+        return header
+
+
+class _Job:
+    """Neighbouring frames, and what is wanted of each."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[Place, list[Target]]] = []
+
+    @property
+    def start(self) -> int:
+        return self.frames[0][0].start
+
+    @property
+    def end(self) -> int:
+        last = self.frames[-1][0]
+        return last.start + last.size
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
+def _held(fetch: Fetch, size: int) -> Stored:
+    """All that is stored, fetched by one request."""
+    held = memoryview(bytearray(size))
+    fetch(0, held)
+    return lambda start, length: held[start : start + length]
+
+
+def _fetched(fetch: Fetch) -> Stored:
+    """A request for each asking. A thread's memory is used again: fresh memory costs more than what is done in it."""
+    kept = threading.local()
+
+    def stored(start: int, size: int) -> memoryview:
+        memory: bytearray | None = getattr(kept, "memory", None)
+        if memory is None or len(memory) < size:
+            memory = kept.memory = bytearray(size)
+        view = memoryview(memory)[:size]
+        fetch(start, view)
+        return view
+
+    return stored
+
+
+def _verify(frame: memoryview, place: Place) -> None:
+    if digest_of((frame,)) != place.digest:
+        raise BlobCorruptError(f"the {place.size} bytes from {place.start} are not those that were written")
+
+
+def _decompress(frame: memoryview, place: Place, pieces: Sequence[Target]) -> None:
+    """Fill each piece, which begins so far into the frame's content."""
+    whole = len(pieces) == 1 and len(pieces[0][1]) == place.raw
+    content = pieces[0][1] if whole else memoryview(bytearray(place.raw))
+    reader = zstandard.ZstdDecompressor(max_window_size=2 * CHUNK).stream_reader(frame, read_size=len(frame))
+    done = 0
+    try:
+        while done < place.raw and (got := reader.readinto(content[done:])):
+            done += got
+        more = reader.read(1)
+    except zstandard.ZstdError as error:
+        raise BlobCorruptError(f"the frame at {place.start} does not decompress: {error}") from error
+    if done != place.raw or more:
+        raise BlobCorruptError(f"the frame at {place.start} does not hold the {place.raw} bytes that its seal states")
+    if not whole:
+        for start, memory in pieces:
+            memory[:] = content[start : start + len(memory)]

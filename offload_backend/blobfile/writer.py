@@ -1,0 +1,183 @@
+"""Writing a blob: cut, compress and digest, in threads beside the encoder."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+import zstandard
+
+from offload_backend.blobfile.frames import CHUNK, OWN_FRAME, Frame, digest_of, header_frame, raw_frame
+from offload_backend.blobfile.seal import seal_of
+from offload_backend.blobstore import Buffer
+from offload_backend.errors import UnsupportedValueError
+
+__all__ = ["BlobFile"]
+
+_WORTH = 0.87
+"""A chunk that does not get smaller than this share of itself is stored as it is."""
+
+_PROBED = 256 * 1024
+_SAMPLE = 16 * 1024
+_MOST_THREADS = 4
+_ZLEVEL_OFF = 0
+
+
+class BlobFile:
+    """The bytes of a new blob, made while they are iterated, once.
+
+    ``size`` (bytes stored), ``raw`` (bytes before compression), ``seal`` (its length) and ``blake3`` (its
+    digest) are right when the iteration is over. Holds a few chunks in memory, and up to four threads while
+    there are several. Buffers may be views of the value's own memory.
+
+    Raises :class:`UnsupportedValueError` when the value is larger than ``max_raw`` bytes, and
+    :class:`InvalidKeyError` for names so long that no reader would accept the header. ``level`` is
+    Zstandard's; with 0 nothing is compressed.
+    """
+
+    def __init__(self, header: dict[str, Any], pieces: Iterable[Buffer], *, level: int, max_raw: int) -> None:
+        self.size = 0
+        self.raw = 0
+        self.seal = 0
+        self.blake3 = ""
+        self._header = header
+        self._pieces = pieces
+        self._level = level
+        self._max_raw = max_raw
+        self._shared: list[Frame] = []
+
+    def __iter__(self) -> Iterator[Buffer]:
+        for frame in self.frames():
+            yield from frame.buffers
+
+    def frames(self) -> Iterator[Frame]:
+        """The same bytes frame by frame: the header, the encoded value, the seal."""
+        facts: list[tuple[int, int, bytes]] = []
+        for frame in chain((header_frame(self._header),), self._compressed(_cut(self._counted()))):
+            facts.append((frame.size, frame.raw, frame.digest))
+            self.size += frame.size
+            if any(_may_change(buffer) for buffer in frame.buffers):
+                self._shared.append(frame)
+            yield frame
+        data = seal_of(facts)
+        digest = digest_of((data,))
+        self.size, self.seal, self.blake3 = self.size + len(data), len(data), digest.hex()
+        yield Frame((data,), len(data), 0, digest)
+
+    def check_unchanged(self) -> None:
+        """Raise :class:`UnsupportedValueError` if memory that was stored as it is has changed since.
+
+        To be called when the blob is stored: an array that another thread writes to meanwhile makes a blob
+        that does not fit its own seal.
+        """
+        if any(digest_of(frame.buffers) != frame.digest for frame in self._shared):
+            raise UnsupportedValueError(
+                "the value changed while it was being stored",
+                path="value",
+                hint="let other threads wait, or set a copy: copy.deepcopy(value)",
+            )
+
+    def _counted(self) -> Iterator[Buffer]:
+        for piece in self._pieces:
+            self.raw += len(piece)
+            if self.raw > self._max_raw:
+                raise UnsupportedValueError(
+                    f"larger than {self._max_raw} bytes",
+                    path="value",
+                    hint="raise [offload_backend] max_value_bytes, or store the value in parts",
+                )
+            yield piece
+
+    def _compressed(self, chunks: Iterator[Buffer]) -> Iterator[Frame]:
+        """Each chunk's frame, in order. Where there are several, threads make some while the next is cut."""
+        make = _FrameMaker(self._level)
+        first, second = next(chunks, b""), next(chunks, b"")
+        if not second:
+            if first:
+                yield make(first)
+            return
+        threads = threads_for(_MOST_THREADS)
+        with ThreadPoolExecutor(threads, "offload-compress") as pool:
+            waiting: deque[Future[Frame]] = deque()
+            for chunk in chain((first, second), chunks):
+                waiting.append(pool.submit(make, chunk))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+
+def threads_for(most: int) -> int:
+    """How many threads of pure work this machine has a use for."""
+    try:
+        return min(most, len(os.sched_getaffinity(0)))
+    except AttributeError:  # not everywhere
+        return min(most, os.cpu_count() or 1)
+
+
+class _FrameMaker:
+    """Makes frames of chunks, in any thread."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._threads = threading.local()
+
+    def __call__(self, chunk: Buffer) -> Frame:
+        buffers = self._compress(chunk) or raw_frame(memoryview(chunk))
+        return Frame(buffers, sum(map(len, buffers)), len(chunk), digest_of(buffers))
+
+    def _compress(self, chunk: Buffer) -> tuple[Buffer, ...]:
+        """The chunk in a compressed frame, or nothing if that is not worth it."""
+        if self._level == _ZLEVEL_OFF or (len(chunk) >= _PROBED and not self._pays(chunk)):
+            return ()
+        # Of memory that changes meanwhile, the compressor might make a frame that nothing reads.
+        data = self._compressor().compress(bytes(chunk) if _may_change(chunk) else chunk)
+        return (data,) if len(data) < len(chunk) * _WORTH else ()
+
+    def _pays(self, chunk: Buffer) -> bool:
+        """Whether samples from begin, middle and end of the chunk promise that it does."""
+        view, compressor = memoryview(chunk), self._compressor()
+        starts = (0, (len(view) - _SAMPLE) // 2, len(view) - _SAMPLE)
+        return sum(len(compressor.compress(view[at : at + _SAMPLE])) for at in starts) < 3 * _SAMPLE * _WORTH
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        found: zstandard.ZstdCompressor | None = getattr(self._threads, "compressor", None)
+        if found is None:
+            found = zstandard.ZstdCompressor(level=self._level, write_checksum=True, write_content_size=True)
+            self._threads.compressor = found
+        return found
+
+
+def _may_change(buffer: Buffer) -> bool:
+    return type(buffer) is not bytes and not (type(buffer) is memoryview and type(buffer.obj) is bytes)
+
+
+def _cut(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
+    """The same bytes in chunks of at most ``CHUNK``, full ones wherever a stream of small pieces allows."""
+    waiting: list[Buffer] = []
+    held = 0
+    for piece in pieces:
+        if (type(piece) is memoryview and len(piece) >= OWN_FRAME) or len(piece) >= CHUNK:
+            if held:
+                yield b"".join(waiting)
+                waiting, held = [], 0
+            view = memoryview(piece)
+            for start in range(0, len(view), CHUNK):
+                yield view[start : start + CHUNK]
+            continue
+        # What a producer yields it may change afterwards; bytes it cannot.
+        part: Buffer = piece if type(piece) is bytes else bytes(piece)
+        while held + len(part) >= CHUNK:
+            view, missing = memoryview(part), CHUNK - held
+            yield b"".join([*waiting, view[:missing]])
+            waiting, held, part = [], 0, view[missing:]
+        if part:
+            waiting.append(part)
+            held += len(part)
+    if held:
+        yield b"".join(waiting)

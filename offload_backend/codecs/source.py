@@ -1,0 +1,52 @@
+"""What a codec reads from: the encoded value, of which it may take all or only stretches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+__all__ = ["HeldSource", "Source"]
+
+
+class Source(Protocol):
+    """The encoded value. Every byte that comes from it is verified; what is not raises an ``OffloadError``."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        ...
+
+    def read(self, start: int, length: int) -> bytearray:
+        """``length`` bytes from ``start``; :class:`ValueError` for a stretch that it does not have."""
+        ...
+
+    def fill(self, targets: Iterable[tuple[int, memoryview]]) -> None:
+        """Fill each memory from the place beside it; in the order of the places, without overlap."""
+        ...
+
+
+class HeldSource:
+    """An encoded value that is in memory already."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = data
+
+    @property
+    def size(self) -> int:
+        """See :class:`Source`."""
+        return len(self._data)
+
+    def read(self, start: int, length: int) -> bytearray:
+        """See :class:`Source`."""
+        if start < 0 or length < 0 or start + length > len(self._data):
+            raise ValueError("the encoded value has no such stretch")
+        whole = length == len(self._data) and type(self._data) is bytearray
+        return self._data if whole else bytearray(memoryview(self._data)[start : start + length])  # type: ignore[return-value]  # whole says so
+
+    def fill(self, targets: Iterable[tuple[int, memoryview]]) -> None:
+        """See :class:`Source`."""
+        view = memoryview(self._data)
+        for start, memory in targets:
+            if start < 0 or start + len(memory) > len(view):
+                raise ValueError("the encoded value has no such stretch")
+            memory[:] = view[start : start + len(memory)]
