@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,6 @@ from offload_backend.codecs import Codec, HeldSource, JsonCodec, Source, codec_n
 from offload_backend.errors import (
     BlobCorruptError,
     BlobNotFoundError,
-    ConfigError,
     ForeignRefError,
     OffloadError,
     StoreError,
@@ -34,11 +32,12 @@ from offload_backend.errors import (
     UnsupportedValueError,
     concerning,
 )
-from offload_backend.location import location_of, relative_name, shown, without_user
+from offload_backend.location import shown, without_user
 from offload_backend.peervalue import read_peer_value
 from offload_backend.ref import BlobRef, PeerRef, format_ref, parse_ref
 from offload_backend.row import envelope_size
 from offload_backend.settings import Settings
+from offload_backend.storemap import FOREIGN, StoreMap
 
 __all__ = ["Offloader"]
 
@@ -57,10 +56,9 @@ class Offloader:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.settings = settings
-        self._open_store = open_store
+        self._stores = StoreMap(settings, open_store)
         self._clock = clock or _seconds_since_boot
         self._codec: Codec = JsonCodec()
-        self._stores: tuple[int, dict[str, BlobStore]] = (0, {})
 
     def offload(self, value: Any, address: StateAddress, key: str) -> str:
         """The text that a row keeps for the value: its JSON if the row stays small, else a ref.
@@ -70,7 +68,7 @@ class Offloader:
         :class:`StoreError` when the upload took longer than ``commit_window``.
         """
         with concerning(address, key):
-            self._require_path()
+            self._stores.require_path()
             if value is None:
                 raise UnsupportedValueError("None cannot be stored", path="value", hint="delete the key")
             pieces = self._codec.encode(value)
@@ -87,13 +85,13 @@ class Offloader:
         a blob that is gone.
         """
         if not isinstance(text, str):
-            raise ForeignRefError("the row's envelope holds no text", hint=_FOREIGN)
+            raise ForeignRefError("the row's envelope holds no text", hint=FOREIGN)
         ref = parse_ref(text)
         if ref is None:
             return _inline(text)
         with concerning(location=shown(ref.url)):
             if isinstance(ref, PeerRef):
-                store, name = self._locate(without_user(ref.url))
+                store, name = self._stores.find(without_user(ref.url))
                 _refuse_hidden_dots(name)
                 with _dangling():
                     return read_peer_value(store.get(name), max_bytes=self.settings.max_value_bytes)
@@ -105,28 +103,18 @@ class Offloader:
         For texts whose rows are gone. Anything else among them is left alone. Trouble with the store
         is reported, never raised.
         """
-        names = [name for name in map(self._own_name, texts) if name]
+        names = [name for name in map(self._stores.own_name, texts) if name]
         if not names:
             return DeleteReport()
         try:
-            return self._store(self.settings.path).delete(names)
+            return self._stores.to_write().delete(names)
         except OffloadError as error:
             return DeleteReport(failed=dict.fromkeys(names, error.message))
 
     def blob_of(self, text: str) -> BlobName | None:
         """The blob that the text refers to, if this deployment may delete it; opens no store."""
-        name = self._own_name(text)
+        name = self._stores.own_name(text)
         return parse_blob_name(name) if name else None
-
-    def _own_name(self, text: str) -> str | None:
-        try:
-            ref = parse_ref(text)
-            if not isinstance(ref, BlobRef) or not self.settings.path:
-                return None
-            name = relative_name(ref.url, location_of(self.settings.path))
-            return name if name and self._own(name) else None
-        except OffloadError:
-            return None
 
     def _write(self, pieces: Iterable[Buffer], address: StateAddress, key: str, about: str) -> str:
         blob_id = new_blob_id()
@@ -140,7 +128,7 @@ class Offloader:
         limits = self.settings
         blob = BlobFile(header, pieces, level=limits.compression_level, max_raw=limits.max_value_bytes)
         name = blob_name(limits.deployment, address, key, blob_id, f"{self._codec.extension}.zst")
-        store = self._store(limits.path)
+        store = self._stores.to_write()
         began = self._clock()
         store.put(name, blob)
         blob.check_unchanged()
@@ -173,8 +161,8 @@ class Offloader:
             )
 
     def _read(self, ref: BlobRef) -> Any:
-        store, name = self._locate(ref.url)
-        blob_id = self._own(name)
+        store, name = self._stores.find(ref.url)
+        blob_id = self._stores.blob_named(name).id
         codec = codec_named(ref.codec)
         self._refuse_large(ref)
         with _dangling():
@@ -209,50 +197,6 @@ class Offloader:
                 hint="raise [offload_backend] max_value_bytes if the ref is genuine",
             )
 
-    def _own(self, name: str) -> str:
-        """The id in a blob's name, or :class:`ForeignRefError` for a name this deployment did not write."""
-        parsed = parse_blob_name(name)
-        if parsed is None:
-            raise ForeignRefError("the ref does not name a blob of this backend", hint=_FOREIGN)
-        if parsed.deployment != self.settings.deployment:
-            raise ForeignRefError(
-                f"the blob belongs to the deployment {parsed.deployment!r}, this is {self.settings.deployment!r}",
-                hint="correct [offload_backend] deployment if it was renamed",
-            )
-        return parsed.id
-
-    def _locate(self, url: str) -> tuple[BlobStore, str]:
-        # The nearest location first: one may lie within another, each with credentials of its own.
-        paths = filter(None, (self.settings.path, *self.settings.read_paths))
-        for path in sorted(paths, key=lambda path: len(location_of(path)), reverse=True):
-            name = relative_name(url, location_of(path))
-            if name is not None:
-                return self._store(path), name
-        raise ForeignRefError("the ref points outside the locations that may be read", hint=_FOREIGN)
-
-    def _store(self, path: str) -> BlobStore:
-        """The store of a path, opened by this process. Two threads may open it twice; one is kept.
-
-        There is no lock on purpose: resolving an Airflow connection may run other coroutines of the
-        same thread meanwhile, which would wait for it for ever.
-        """
-        pid, stores = self._stores
-        if pid != os.getpid():
-            stores = {}
-            self._stores = (os.getpid(), stores)
-        store = stores.get(path)
-        if store is None:
-            store = stores.setdefault(path, self._open_store(path))
-        return store
-
-    def _require_path(self) -> None:
-        if not self.settings.path:
-            raise ConfigError(
-                "no location for blobs is configured",
-                hint="set [offload_backend] path, for example path = s3://conn_id@bucket/airflow-state "
-                "(environment: AIRFLOW__OFFLOAD_BACKEND__PATH); without Airflow, connect(path=…)",
-            )
-
 
 def _seconds_since_boot() -> float:
     """Also counts the time a machine is suspended, where the system can tell."""
@@ -260,13 +204,10 @@ def _seconds_since_boot() -> float:
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
-_FOREIGN = "if it is genuine, add its location to [offload_backend] read_paths"
-
-
 def _refuse_hidden_dots(name: str) -> None:
     """Some drivers decode what they are asked for; the peer itself never writes such a segment."""
     if any(unquote(segment) in (".", "..") for segment in name.split("/")):
-        raise ForeignRefError("the ref points outside the locations that may be read", hint=_FOREIGN)
+        raise ForeignRefError("the ref points outside the locations that may be read", hint=FOREIGN)
 
 
 def _inline(text: str) -> Any:

@@ -18,7 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     "data": ["address", "errors", "location", "ref", "row", "settings"],
     "port": ["blobfile", "blobstore", "codecs", "corestore", "peervalue", "rootsource"],
-    "policy": ["knownrefs", "lifecycle", "offloader", "reclaimer"],
+    "policy": ["knownrefs", "lifecycle", "offloader", "reclaimer", "storemap"],
     "store": ["stores"],
     "core store": ["corestores"],
     "opening": ["stores.opening"],

@@ -203,7 +203,9 @@ def _decompress(frame: memoryview, place: Place, pieces: Sequence[Target]) -> No
     except zstandard.ZstdError as error:
         raise BlobCorruptError(f"the frame at {place.start} does not decompress: {error}") from error
     if done != place.raw or more:
-        raise BlobCorruptError(f"the frame at {place.start} does not hold the {place.raw} bytes that its seal states")
+        raise BlobCorruptError(
+            f"the frame at {place.start} does not hold the {place.raw} bytes that its seal states"
+        )
     if not whole:
         for start, memory in pieces:
             memory[:] = content[start : start + len(memory)]
