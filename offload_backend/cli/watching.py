@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Task
 
     from offload_backend.address import StateAddress
-    from offload_backend.blobstore import BlobInfo, BlobStore, DeleteReport
+    from offload_backend.blobstore import BlobInfo, BlobStore, Buffer, DeleteReport
     from offload_backend.rootsource import Hidden, Ledger, Origin, Root, RootSource
 
 __all__ = ["watched"]
@@ -75,7 +75,7 @@ class _WatchedStore:
     def location(self) -> str:
         return self._store.location
 
-    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+    def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         self._store.put(name, chunks)
 
     def get(self, name: str) -> Iterator[bytes]:
@@ -85,6 +85,9 @@ class _WatchedStore:
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         return self._store.get_range(name, start, length)
+
+    def read_into(self, name: str, start: int, buffer: memoryview, total: int) -> None:
+        self._store.read_into(name, start, buffer, total)
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         found = self._store.list(prefix)

@@ -1,4 +1,4 @@
-"""Folders below a root, entered one by one by descriptor, so that no symbolic link is ever followed.
+"""Files and folders below a root, entered one by one by descriptor: no symbolic link is ever followed.
 
 Every function raises :class:`OSError`; its ``errno`` is ``ELOOP`` where a link was met.
 """
@@ -9,11 +9,22 @@ import contextlib
 import errno
 import os
 import stat
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-__all__ = ["TEMPORARY", "create_file", "open_file", "publish", "remove_file", "scan", "unfinished"]
+__all__ = [
+    "TEMPORARY",
+    "create_file",
+    "fill",
+    "open_file",
+    "publish",
+    "remove_file",
+    "scan",
+    "unfinished",
+    "write_all",
+]
 
 TEMPORARY = ".part#"
 """Begins the name of every unfinished file. Blob names hold no '#', so neither is taken for the other."""
@@ -46,6 +57,28 @@ def create_file(stack: ExitStack, root: str, folders: Sequence[str], name: str) 
             stack.push(attempt.pop_all())
             return folder, file
     raise AssertionError("the last attempt returns or raises")
+
+
+def write_all(file: int, views: Sequence[memoryview]) -> None:
+    """Append all bytes of the views, of which there are no more than one system call takes."""
+    left = deque(views)
+    while left:
+        written = os.writev(file, left)
+        while left and written >= len(left[0]):
+            written -= len(left.popleft())
+        if written:
+            left[0] = left[0][written:]
+
+
+def fill(file: int, start: int, buffer: memoryview) -> int:
+    """Fill the buffer with the file's bytes from ``start``; how many there were."""
+    filled = 0
+    while filled < len(buffer):
+        count = os.preadv(file, [buffer[filled:]], start + filled)
+        if count == 0:
+            break
+        filled += count
+    return filled
 
 
 def publish(folder: int, temporary: str, name: str) -> None:

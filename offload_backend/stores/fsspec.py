@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from offload_backend.blobstore import BlobInfo, DeleteReport
-from offload_backend.errors import BlobNotFoundError, OffloadError, StoreError
+from offload_backend.blobstore import BlobInfo, Buffer, DeleteReport
+from offload_backend.errors import BlobCorruptError, BlobNotFoundError, OffloadError, StoreError
 from offload_backend.location import checked_name, checked_prefix
 from offload_backend.stores.deleting import failed_deletes
 from offload_backend.stores.fsspec_errors import fsspec_errors, is_past_end
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FsspecBlobStore"]
 
 PART_SIZE = 8 * 1024 * 1024
+_REMEMBERED = 64
 _log = logging.getLogger(__name__)
 
 # Here nothing has to be made before a blob (and s3fs would make a bucket), and a blob appears whole
@@ -55,13 +56,14 @@ class FsspecBlobStore:
         # fsspec's memory files are visible as soon as they are opened: there, one call has to do.
         self._part_size = 1 << 62 if "memory" in protocols else part_size
         self._block = part_size
+        self._sized: tuple[tuple[str, int], ...] = ()
 
     @property
     def location(self) -> str:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         return self._location
 
-    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+    def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         path = self._path(name)
         parts = parts_of(chunks, self._part_size)
@@ -95,6 +97,27 @@ class FsspecBlobStore:
             raise ValueError("start and length are not negative")
         # An empty range cannot be asked for everywhere; one byte also tells whether there is a blob.
         return self._read(name, start, max(length, 1))[:length]
+
+    def read_into(self, name: str, start: int, buffer: memoryview, total: int) -> None:
+        """See :class:`~offload_backend.blobstore.BlobStore`.
+
+        Drivers hand over bytes of their own, so everything is copied once, and asked for in blocks of
+        ``part_size``. A stretch that ends with the blob proves ``total`` by itself, since one byte more is asked
+        for; for any other, one small request is made first, unless this store knows already.
+        """
+        if start < 0:
+            raise ValueError("start is not negative")
+        to_the_end = start + len(buffer) == total
+        if not (to_the_end and buffer):
+            self._require_size(name, total)
+        for offset in range(0, len(buffer), self._block):
+            block = buffer[offset : offset + self._block]
+            one_more = to_the_end and offset + len(block) == len(buffer)
+            data = self._read(name, start + offset, len(block) + one_more)
+            if len(data) != len(block):
+                raise self._of_another_size(name, max(total, start + len(buffer)))
+            block[:] = data
+        self._remember_size(name, total)
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
@@ -130,7 +153,7 @@ class FsspecBlobStore:
         try:
             for part in parts:
                 with self._translated("put", name):
-                    writer.write(bytes(part))
+                    writer.write(part)
             with self._translated("put", name):
                 writer.close()
         except BaseException:
@@ -166,11 +189,35 @@ class FsspecBlobStore:
         path = self._path(name)
         try:
             with self._translated("get", name):
-                return bytes(self._filesystem.cat_file(path, start=start, end=start + length))
+                data = bytes(self._filesystem.cat_file(path, start=start, end=start + length))
         except StoreError as error:
             if is_past_end(error):
                 return b""
             raise
+        if len(data) > length:
+            raise StoreError(
+                "the driver ignores requests for a range", reason="failed", location=f"{self._location}/{name}"
+            )
+        return data
+
+    def _require_size(self, name: str, total: int) -> None:
+        """Ask for the last byte and the one behind it: the read whose rights and errors are known anyway."""
+        if (name, total) in self._sized:
+            return
+        last = max(total - 1, 0)
+        if len(self._read(name, last, total + 1 - last)) != total - last:
+            raise self._of_another_size(name, total)
+        self._remember_size(name, total)
+
+    def _remember_size(self, name: str, total: int) -> None:
+        """A blob never changes. Two threads at once may lose one of two entries, which costs a request."""
+        if (name, total) not in self._sized:
+            self._sized = (*self._sized[1 - _REMEMBERED :], (name, total))
+
+    def _of_another_size(self, name: str, expected: int) -> BlobCorruptError:
+        return BlobCorruptError(
+            f"expected {expected} bytes, the store has another number", location=f"{self._location}/{name}"
+        )
 
     def _delete_one(self, names: Sequence[str]) -> dict[str, str]:
         with contextlib.suppress(BlobNotFoundError), self._translated("delete", names[0]):

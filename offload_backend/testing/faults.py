@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from offload_backend.blobstore import BlobInfo, BlobStore, DeleteReport
+from offload_backend.blobstore import BlobInfo, BlobStore, Buffer, DeleteReport
 
 __all__ = ["CountingBlobStore", "FaultyBlobStore", "Operation"]
 
-Operation = Literal["put", "get", "get_range", "list", "delete"]
+Operation = Literal["put", "get", "get_range", "read_into", "list", "delete"]
 
 
 class WrappedBlobStore:
@@ -28,7 +28,7 @@ class WrappedBlobStore:
         """The inner store's."""
         return self.inner.location
 
-    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+    def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         self._before("put", (name,))
         self.inner.put(name, chunks)
@@ -46,6 +46,13 @@ class WrappedBlobStore:
         data = self.inner.get_range(name, start, length)
         self._after("get_range")
         return data
+
+    def read_into(self, name: str, start: int, buffer: memoryview, total: int) -> None:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        self._before("read_into", (name,))
+        self.inner.read_into(name, start, buffer, total)
+        self._filled(buffer)
+        self._after("read_into")
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
@@ -68,6 +75,9 @@ class WrappedBlobStore:
 
     def _chunks(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         return chunks
+
+    def _filled(self, buffer: memoryview) -> None:
+        """Run when the inner store has filled the buffer."""
 
     def _infos(self, infos: Iterator[BlobInfo]) -> Iterator[BlobInfo]:
         return infos
@@ -104,6 +114,7 @@ class FaultyBlobStore(WrappedBlobStore):
         self._faults_before: list[_Fault] = []
         self._faults_after: list[_Fault] = []
         self._cuts: list[tuple[int, BaseException]] = []
+        self._tears: list[tuple[int, BaseException | None]] = []
         self._hidden: frozenset[str] = frozenset()
 
     def fail(self, operation: Operation, error: BaseException, times: int = 1) -> None:
@@ -130,6 +141,14 @@ class FaultyBlobStore(WrappedBlobStore):
         """The next ``get`` raises after that many chunks."""
         self._cuts.append((chunks, error))
 
+    def tear(self, filled: int, error: BaseException) -> None:
+        """The next ``read_into`` raises after so many bytes; the rest of the buffer holds nonsense."""
+        self._tears.append((filled, error))
+
+    def garble(self, position: int = 0) -> None:
+        """The next ``read_into`` leaves one wrong byte at this position of the buffer, and says nothing."""
+        self._tears.append((position, None))
+
     def hide(self, names: Iterable[str]) -> None:
         """Listings leave these names out from now on, as a stale one would."""
         self._hidden = frozenset(names)
@@ -148,6 +167,14 @@ class FaultyBlobStore(WrappedBlobStore):
             return
         yield from islice(chunks, cut[0])
         raise cut[1]
+
+    def _filled(self, buffer: memoryview) -> None:
+        with self._lock:
+            position, error = self._tears.pop(0) if self._tears else (len(buffer), None)
+        wrong = buffer[position:] if error is not None else buffer[position : position + 1]
+        wrong[:] = bytes(byte ^ 0xFF for byte in wrong)
+        if error is not None:
+            raise error
 
     def _infos(self, infos: Iterator[BlobInfo]) -> Iterator[BlobInfo]:
         return (info for info in infos if info.name not in self._hidden)

@@ -84,7 +84,8 @@ class RawBucket:
         self.prefix = prefix
 
     def put(self, name, data):
-        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(self.bucket.name, self.prefix + name, data)
+        made = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(self.bucket.name, self.prefix + name, data)
+        assert made.etag  # or moto would work it out at the first reading, and two at once get in each other's way
 
     def get(self, name):
         return self.bucket.read(self.prefix + name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from offload_backend.address import TaskAddress
-from offload_backend.blobstore import DeleteReport
+from offload_backend.blobstore import Buffer, DeleteReport
 from offload_backend.errors import StoreError
 from offload_backend.location import location_of
 from offload_backend.offloader import Offloader
@@ -16,6 +16,8 @@ from offload_backend.reclaimer import Reclaimer
 from offload_backend.ref import BlobRef, format_ref, parse_ref
 from offload_backend.settings import Settings
 from offload_backend.stores.memory import MemoryBlobStore
+
+_Chunk = TypeVar("_Chunk", bound=Buffer)
 
 
 class FaultyStore(MemoryBlobStore):
@@ -27,7 +29,7 @@ class FaultyStore(MemoryBlobStore):
         self.calls: list[str] = []
         self.pid = os.getpid()
 
-    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+    def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         self._called("put")
         super().put(name, self._torn(chunks))
         self._fail("after put")
@@ -35,6 +37,13 @@ class FaultyStore(MemoryBlobStore):
     def get(self, name: str) -> Iterator[bytes]:
         self._called("get")
         yield from self._torn(super().get(name))
+
+    def read_into(self, name: str, start: int, buffer: memoryview, total: int) -> None:
+        """A get, for those who count calls or make them fail."""
+        self._called("get")
+        super().read_into(name, start, buffer, total)
+        for _ in self._torn([buffer]):
+            pass
 
     def delete(self, names: Sequence[str]) -> DeleteReport:
         self._called("delete")
@@ -57,7 +66,7 @@ class FaultyStore(MemoryBlobStore):
         self.calls.append(what)
         self._fail(what)
 
-    def _torn(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    def _torn(self, chunks: Iterable[_Chunk]) -> Iterator[_Chunk]:
         for chunk in chunks:
             yield chunk
             self._fail("middle")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from offload_backend.address import StateAddress, TaskAddress, blob_name, new_blob_id, parse_blob_name
-from offload_backend.blobstore import BlobInfo, BlobStore, DeleteReport
+from offload_backend.blobstore import BlobInfo, BlobStore, Buffer, DeleteReport
 from offload_backend.corestore import Row
 from offload_backend.corestores.memory import MemoryCoreStore
 from offload_backend.corestores.memory_roots import MemoryRootSource
@@ -60,7 +60,7 @@ class SimulatedStore(MemoryBlobStore):
         self.deleted: list[str] = []
         self.cut: int | None = None
 
-    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+    def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         super().put(name, chunks)
         self.set_modified(name, self.clock())
 

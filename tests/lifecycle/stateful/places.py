@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from offload_backend.address import StateAddress, parse_blob_name
-from offload_backend.blobstore import BlobInfo, DeleteReport
+from offload_backend.blobstore import BlobInfo, Buffer, DeleteReport
 from offload_backend.corestore import Row
 from offload_backend.corestores.memory import MemoryCoreStore
 from offload_backend.corestores.memory_roots import MemoryRootSource
@@ -31,7 +31,7 @@ class Store(MemoryBlobStore):
         self.gone: dict[str, tuple[BlobInfo, datetime]] = {}
         self.staleness: frozenset[str] = frozenset()
 
-    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+    def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         super().put(name, chunks)
         self.set_modified(name, self.now() - self.upload_took)
 
@@ -138,7 +138,7 @@ class StoreSeen:
     def location(self) -> str:
         return self._store.location
 
-    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+    def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         data = list(chunks)
         self._actor.call(f"put {name}", lambda: self._store.put(name, data), _store_trouble)
 
@@ -147,6 +147,9 @@ class StoreSeen:
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         return self._actor.call(f"get {name}", lambda: self._store.get_range(name, start, length), _store_trouble)
+
+    def read_into(self, name: str, start: int, buffer: memoryview, total: int) -> None:
+        self._actor.call(f"get {name}", lambda: self._store.read_into(name, start, buffer, total), _store_trouble)
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """Two pages, at different moments."""
