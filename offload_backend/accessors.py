@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,22 @@ class TaskStore:
         """Remove every key of this map index, or of every map index of the task in this run."""
         self._namespace.clear(all_map_indices=all_map_indices)
 
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """As :meth:`get`, in a thread beside the event loop."""
+        return await asyncio.to_thread(self.get, key, default)
+
+    async def aset(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
+        """As :meth:`set`, in a thread beside the event loop. Cancelled, it may yet be carried out."""
+        await asyncio.to_thread(self.set, key, value, retention=retention)
+
+    async def adelete(self, key: str) -> None:
+        """As :meth:`delete`, likewise."""
+        await asyncio.to_thread(self.delete, key)
+
+    async def aclear(self, *, all_map_indices: bool = False) -> None:
+        """As :meth:`clear`, likewise."""
+        await asyncio.to_thread(self.clear, all_map_indices=all_map_indices)
+
     def __enter__(self) -> Self:
         return self
 
@@ -107,6 +124,22 @@ class AssetStore:
         """Remove every key of the asset."""
         self._namespace.clear(all_map_indices=False)
 
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """As :meth:`get`, in a thread beside the event loop."""
+        return await asyncio.to_thread(self.get, key, default)
+
+    async def aset(self, key: str, value: Any) -> None:
+        """As :meth:`set`, in a thread beside the event loop. Cancelled, it may yet be carried out."""
+        await asyncio.to_thread(self.set, key, value)
+
+    async def adelete(self, key: str) -> None:
+        """As :meth:`delete`, likewise."""
+        await asyncio.to_thread(self.delete, key)
+
+    async def aclear(self) -> None:
+        """As :meth:`clear`, likewise."""
+        await asyncio.to_thread(self.clear)
+
     def __repr__(self) -> str:
         return f"<AssetStore of {self._namespace.address}>"
 
@@ -152,6 +185,22 @@ class AssetStores:
     def clear(self) -> None:
         """As :meth:`AssetStore.clear` of the only asset."""
         self._only().clear()
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """As :meth:`AssetStore.aget` of the only asset."""
+        return await self._only().aget(key, default)
+
+    async def aset(self, key: str, value: Any) -> None:
+        """As :meth:`AssetStore.aset` of the only asset."""
+        await self._only().aset(key, value)
+
+    async def adelete(self, key: str) -> None:
+        """As :meth:`AssetStore.adelete` of the only asset."""
+        await self._only().adelete(key)
+
+    async def aclear(self) -> None:
+        """As :meth:`AssetStore.aclear` of the only asset."""
+        await self._only().aclear()
 
     def __repr__(self) -> str:
         return f"<AssetStores of {', '.join(map(str, self._stores)) or 'no asset'}>"
