@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import fsspec
 import pytest
 
-from offload_backend.errors import BlobNotFoundError, StoreError
+from offload_backend.errors import BlobCorruptError, BlobNotFoundError, StoreError
 from offload_backend.stores.fsspec import FsspecBlobStore
 from tests.stores.conftest import MIB, without_rights
 
@@ -36,6 +36,70 @@ def test_every_small_operation_is_one_request(open_s3fs, fault_proxy):
     assert [info.name for info in store.list("v1/")] == ["v1/blob"]
     assert store.delete(["v1/blob"]).failed == {}
     assert fault_proxy.operations == ["PutObject", "GetObject", "GetObject", "ListObjectsV2", "DeleteObject"]
+
+
+def read(store, start, length, total, name="v1/blob"):
+    buffer = bytearray(length)
+    store.read_into(name, start, memoryview(buffer), total)
+    return bytes(buffer)
+
+
+def test_a_size_is_proven_by_the_answer_or_by_one_request_for_each_blob(open_s3fs, fault_proxy, bucket):
+    data = bytes(range(250)) * 4
+    for name in ("blob", "other"):
+        bucket.client.put_object(Bucket=bucket.name, Key=f"state/v1/{name}", Body=data)
+    store = open_s3fs()
+    assert read(store, 0, 1000, 1000) == data
+    assert fault_proxy.operations == ["GetObject"]
+    assert [read(store, start, 100, 1000) for start in (0, 400, 900)] == [data[:100], data[400:500], data[900:]]
+    assert fault_proxy.operations == ["GetObject"] * 4
+    fresh = open_s3fs()
+    assert [read(fresh, start, 100, 1000, "v1/other") for start in (0, 400, 900)] == [
+        data[:100],
+        data[400:500],
+        data[900:],
+    ]
+    assert fault_proxy.operations == ["GetObject"] * 8
+    with pytest.raises(BlobCorruptError):
+        read(fresh, 0, 100, 1001, "v1/other")
+
+
+def test_sizes_of_only_so_many_blobs_are_remembered(open_s3fs, fault_proxy, bucket):
+    for number in range(66):
+        bucket.client.put_object(Bucket=bucket.name, Key=f"state/v1/{number}", Body=b"0123456789")
+    store = open_s3fs()
+    for number in range(66):
+        assert read(store, 8, 2, 10, f"v1/{number}") == b"89"
+    assert len(store._sized) == 64
+    assert read(store, 2, 2, 10, "v1/65") == b"23"
+    assert fault_proxy.operations == ["GetObject"] * 67
+    assert read(store, 2, 2, 10, "v1/0") == b"23"
+    assert fault_proxy.operations == ["GetObject"] * 69
+
+
+def test_a_buffer_larger_than_a_part_is_filled_part_by_part(open_s3fs, fault_proxy, bucket):
+    data = bytes(range(256)) * (12 * MIB // 256)
+    bucket.client.put_object(Bucket=bucket.name, Key="state/v1/blob", Body=data)
+    assert read(open_s3fs(), 0, len(data), len(data)) == data
+    assert fault_proxy.operations == ["GetObject"] * 3
+
+
+def test_a_buffer_is_not_filled_by_an_answer_that_breaks_off(open_s3fs, fault_proxy, bucket):
+    bucket.client.put_object(Bucket=bucket.name, Key="state/v1/blob", Body=b"x" * MIB)
+    fault_proxy.cut_body("GetObject", after=1000, times=0)
+    with pytest.raises(StoreError) as caught:
+        read(open_s3fs(), 0, MIB, MIB)
+    assert caught.value.reason == "unreachable"
+
+
+def test_a_driver_that_ignores_ranges_is_not_believed(files, monkeypatch):
+    files.put("v1/blob", [b"0123456789"])
+    real_cat = files._filesystem.cat_file
+    monkeypatch.setattr(files._filesystem, "cat_file", lambda path, start=None, end=None: real_cat(path))
+    assert read(files, 0, 10, 10) == b"0123456789"
+    for attempt in (lambda: files.get_range("v1/blob", 2, 3), lambda: read(files, 2, 3, 10)):
+        with pytest.raises(StoreError, match="ignores requests for a range"):
+            attempt()
 
 
 def test_a_part_of_a_folder_is_listed_without_the_rest_of_it(open_s3fs, fault_proxy, bucket):
@@ -150,13 +214,14 @@ def test_an_abort_that_fails_is_logged_and_hides_nothing(open_s3fs, fault_proxy,
 )
 def test_refusals_have_the_reasons_that_they_have_through_boto3(open_s3fs, fault_proxy, bucket, refusal):
     status, code, reason = refusal
-    operations = ("PutObject", "GetObject", "ListObjectsV2", "DeleteObject")
+    operations = ("PutObject", "GetObject", "GetObject", "ListObjectsV2", "DeleteObject")
     for operation in operations:
         fault_proxy.refuse(operation, status, code, times=0)
     store = open_s3fs(max_attempts=2)
     for attempt in (
         lambda: store.put("v1/blob", [b"x"]),
         lambda: b"".join(store.get("v1/blob")),
+        lambda: read(store, 0, 5, 5),
         lambda: list(store.list()),
     ):
         with pytest.raises(StoreError, match=code) as caught:

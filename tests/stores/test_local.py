@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from offload_backend.errors import BlobNotFoundError, ForeignRefError, StoreError
+from offload_backend.errors import BlobCorruptError, BlobNotFoundError, ForeignRefError, StoreError
 from offload_backend.stores.local import LocalBlobStore
 from tests.stores.conftest import without_rights
 
@@ -47,6 +48,8 @@ def test_no_symbolic_link_below_the_root_is_read(store, root, elsewhere, name):
         b"".join(store.get(name))
     with pytest.raises(ForeignRefError, match="symbolic link"):
         store.get_range(name, 0, 1)
+    with pytest.raises(ForeignRefError, match="symbolic link"):
+        store.read_into(name, 0, memoryview(bytearray(6)), 6)
 
 
 def test_no_symbolic_link_below_the_root_is_written_through(store, root, elsewhere):
@@ -190,7 +193,7 @@ def test_files_and_folders_get_the_rights_of_the_umask(store, root):
     "refusal",
     [(errno.ENOSPC, "full"), (errno.EDQUOT, "full"), (errno.EROFS, "denied"), (errno.EIO, "unreachable")],
 )
-@pytest.mark.parametrize("call", ["write", "fsync", "rename"])
+@pytest.mark.parametrize("call", ["writev", "fsync", "rename"])
 def test_a_disk_that_refuses_is_an_error_with_a_reason_and_leaves_nothing(store, root, monkeypatch, call, refusal):
     number, reason = refusal
     store.put("v1/before", [b"x"])
@@ -211,7 +214,7 @@ def test_a_full_disk_names_the_setting(store, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSPC, "injected")
 
-    monkeypatch.setattr(os, "write", refuse)
+    monkeypatch.setattr(os, "writev", refuse)
     with pytest.raises(StoreError, match="ENOSPC") as caught:
         store.put("v1/blob", [b"x"])
     assert "[offload_backend] path" in caught.value.hint
@@ -224,6 +227,7 @@ def test_missing_rights_are_told_by_every_method(store, root):
         for attempt in (
             lambda: store.put("v1/a/new", [b"x"]),
             lambda: b"".join(store.get("v1/a/blob")),
+            lambda: store.read_into("v1/a/blob", 0, memoryview(bytearray(1)), 1),
             lambda: list(store.list()),
         ):
             with pytest.raises(StoreError) as caught:
@@ -247,6 +251,8 @@ def test_what_is_no_plain_file_is_no_blob(store, root):
     os.mkfifo(root / "v1/pipe")
     with pytest.raises(BlobNotFoundError):
         b"".join(store.get("v1/pipe"))
+    with pytest.raises(BlobNotFoundError):
+        store.read_into("v1/pipe", 0, memoryview(b""), 0)
     assert list(store.list()) == []
 
 
@@ -308,6 +314,9 @@ def test_a_reader_that_stops_early_leaves_no_descriptor_open(store):
         assert len(next(chunks)) == 1024 * 1024
         chunks.close()
         store.get_range("v1/blob", 0, 10)
+        store.read_into("v1/blob", 0, memoryview(bytearray(10)), 3_000_000)
+        with pytest.raises(BlobCorruptError):
+            store.read_into("v1/blob", 0, memoryview(bytearray(10)), 10)
         list(store.list())
         store.delete(["v1/missing/x"])
     assert len(list(Path("/proc/self/fd").iterdir())) == before
@@ -328,9 +337,138 @@ def small_disk(tmp_path):
 def test_a_disk_that_really_is_full_keeps_what_was_there_and_nothing_else(small_disk):
     store = LocalBlobStore(f"file://{small_disk}/state")
     store.put("v1/kept", [b"kept"])
-    with pytest.raises(StoreError) as caught:
-        store.put("v1/too-large", [b"x" * 500_000] * 4)
-    assert (caught.value.reason, "[offload_backend] path" in caught.value.hint) == ("full", True)
-    assert b"".join(store.get("v1/kept")) == b"kept"
-    assert files_below(small_disk) == ["state/v1/kept"]
-    store.put("v1/fits", [b"x" * 100_000])
+    large = bytearray(os.urandom(2_000_000))
+    for chunks in ([b"x" * 500_000] * 4, [memoryview(large)], [b"abc", memoryview(large)[:300]] * 5000):
+        with pytest.raises(StoreError) as caught:
+            store.put("v1/too-large", chunks)
+        assert (caught.value.reason, "[offload_backend] path" in caught.value.hint) == ("full", True)
+        assert b"".join(store.get("v1/kept")) == b"kept"
+        assert files_below(small_disk) == ["state/v1/kept"]
+    store.put("v1/fits", [b"abc", memoryview(large)[:900_000]])
+    assert b"".join(store.get("v1/fits")) == b"abc" + large[:900_000]
+
+
+def test_a_file_that_may_not_grow_so_large_is_an_error_and_leaves_nothing(store, root):
+    """The system writes what fits, in the middle of a view, and refuses the rest."""
+    script = f"""
+import resource
+from offload_backend.errors import StoreError
+from offload_backend.stores.local import LocalBlobStore
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_234_567, 1_234_567))
+for chunks in ([memoryview(bytearray(2_000_000))], [b"abc", memoryview(bytearray(400))] * 5000):
+    try:
+        LocalBlobStore("file://{root}").put("v1/blob", chunks)
+    except StoreError as error:
+        assert "EFBIG" in str(error), error
+    else:
+        raise AssertionError("it was stored")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    assert files_below(root) == []
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 4096, 1_000_000])
+def test_a_system_that_takes_and_gives_less_than_it_was_asked_is_asked_again(store, root, monkeypatch, at_once):
+    size = 3_000 if at_once < 10 else 1_500_000
+    data = bytes(range(251)) * (size // 251)
+    cuts = sorted({0, 1, 4, 5, 700, 703, len(data) // 2, len(data)})
+    real_writev, real_preadv = os.writev, os.preadv
+
+    def writev(file, views):
+        taken, room = [], at_once
+        for view in views:
+            taken.append(view[:room])
+            room -= len(taken[-1])
+        return real_writev(file, taken)
+
+    monkeypatch.setattr(os, "writev", writev)
+    monkeypatch.setattr(os, "preadv", lambda file, views, start: real_preadv(file, [views[0][:at_once]], start))
+    store.put("v1/blob", [memoryview(data)[start:end] for start, end in pairwise(cuts)])
+    assert (root / "v1/blob").read_bytes() == data
+    buffer = bytearray(len(data))
+    store.read_into("v1/blob", 0, memoryview(buffer), len(data))
+    assert buffer == data
+    store.read_into("v1/blob", 700, memoryview(buffer)[:1000], len(data))
+    assert buffer[:1000] == data[700:1700]
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_corrupt(store, root, monkeypatch):
+    store.put("v1/blob", [b"x" * 1000])
+    real_preadv = os.preadv
+
+    def preadv(file, views, start):
+        os.truncate(root / "v1/blob", 600)
+        return real_preadv(file, views, start)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    with pytest.raises(BlobCorruptError):
+        store.read_into("v1/blob", 0, memoryview(bytearray(1000)), 1000)
+
+
+def test_signals_that_arrive_while_a_blob_is_written_change_nothing_in_it(store):
+    data = os.urandom(1_000_000)
+    arrived = []
+    before = signal.signal(signal.SIGALRM, lambda *_: arrived.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        for number in range(1000):
+            chunks = [memoryview(data)[start : start + 50_000] for start in range(0, len(data), 50_000)]
+            store.put(f"v1/{number}", chunks)
+            buffer = bytearray(len(data))
+            store.read_into(f"v1/{number}", 0, memoryview(buffer), len(data))
+            assert buffer == data
+            store.delete([f"v1/{number}"])
+            if len(arrived) > 50:
+                break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert arrived
+
+
+def test_a_timeout_that_strikes_within_a_write_leaves_nothing(store, root, monkeypatch):
+    real_writev = os.writev
+
+    def writev(file, views):
+        real_writev(file, views)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "writev", writev)
+    with pytest.raises(KeyboardInterrupt):
+        store.put("v1/blob", [memoryview(bytearray(2_000_000))])
+    assert files_below(root) == []
+
+
+def test_many_small_chunks_are_few_system_calls_and_large_ones_are_not_copied(store, monkeypatch):
+    calls = []
+    real_writev = os.writev
+
+    def writev(file, views):
+        calls.append([view.obj for view in views])
+        return real_writev(file, views)
+
+    monkeypatch.setattr(os, "writev", writev)
+    large = bytearray(3_000_000)
+    store.put("v1/blob", [b"abc", memoryview(large)[:300]] * 5000 + [large])
+    assert len(calls) <= 12
+    assert sum(view is large for call in calls for view in call) == 5003
+
+
+def test_what_waits_to_be_written_is_bounded(store, monkeypatch):
+    waiting, most = [0], [0]
+    real_writev = os.writev
+
+    def writev(file, views):
+        waiting[0] -= sum(map(len, views))
+        return real_writev(file, views)
+
+    def source():
+        for _ in range(100):
+            waiting[0] += 300_000
+            most[0] = max(most[0], waiting[0])
+            yield bytes(300_000)
+
+    monkeypatch.setattr(os, "writev", writev)
+    store.put("v1/blob", source())
+    assert most[0] <= 5 * 1024 * 1024
+    assert waiting[0] == 0
