@@ -13,7 +13,11 @@ NAMES = {
     "ours": "offload-backend",
     "peer": "common-io",
     "peer-gzip": "common-io, gzip",
+    "peer-zstd": "common-io, zstd",
+    "transport": "common-io's transport alone",
+    "tcp": "raw TCP",
 }
+_COMPRESSIONS = {"peer-gzip": "gzip", "peer-zstd": "zstd"}
 _PEER_SETTING = "AIRFLOW__COMMON_IO__STATE_STORE_OBJECTSTORAGE"
 
 
@@ -30,7 +34,7 @@ def environment(contestant: str, endpoint: str, bucket: str, *, inline: bool | N
     }
     path = f"s3://bench@{bucket}/state"
     common = {"AIRFLOW_CONN_BENCH": json.dumps(connection), "AIRFLOW__WORKERS__STATE_STORE_BACKEND": ""}
-    if contestant == "none":
+    if contestant in ("none", "tcp"):
         return common
     if contestant == "ours":
         limit = {} if inline is not False else {"AIRFLOW__OFFLOAD_BACKEND__INLINE_LIMIT": "0"}
@@ -40,6 +44,6 @@ def environment(contestant: str, endpoint: str, bucket: str, *, inline: bool | N
         **common,
         "AIRFLOW__WORKERS__STATE_STORE_BACKEND": PEER,
         f"{_PEER_SETTING}_PATH": path,
-        f"{_PEER_SETTING}_COMPRESSION": contestant.partition("-")[2],
+        f"{_PEER_SETTING}_COMPRESSION": _COMPRESSIONS.get(contestant, ""),
         f"{_PEER_SETTING}_THRESHOLD": "65536" if inline else "0",
     }

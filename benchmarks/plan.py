@@ -37,27 +37,36 @@ class Step:
 
 
 _BOTH = ("ours", "peer")
+_ALL = (*_BOTH, "peer-gzip", "peer-zstd")
+_LOOPBACK, _SHAPED = ("loopback",), ("shaped",)
 
 FULL = (
-    Work("inline", ("none", *_BOTH), 5, servers=("loopback",)),
+    Work("inline", ("none", *_BOTH), 5, servers=_LOOPBACK),
     Work("start", _BOTH, 5),
     Work("small", _BOTH, 5),
-    Work("value", _BOTH, 5, "records", 10),
+    Work("value", _ALL, 5, "records", 34, servers=_LOOPBACK),
+    Work("value", _BOTH, 5, "records", 34, servers=_SHAPED),
+    Work("value", _ALL, 5, "floats", 20, servers=_LOOPBACK),
+    Work("value", _BOTH, 5, "floats", 20, servers=_SHAPED),
+    Work("value", _BOTH, 5, "float rows", 20),
+    Work("value", _ALL, 5, "text", 47, servers=_LOOPBACK),
+    Work("value", _BOTH, 5, "text", 47, servers=_SHAPED),
+    Work("value", _BOTH, 5, "multilingual", 47, servers=_LOOPBACK),
     Work("value", _BOTH, 5, "records", 100),
-    Work("value", ("peer-gzip",), 3, "records", 100, servers=("loopback",)),
-    Work("value", _BOTH, 5, "floats", 100),
-    Work("value", _BOTH, 5, "text", 100),
-    Work("value", _BOTH, 3, "records", 500),
-    Work("phases", ("ours",), 3, "records", 100),
+    Work("value", ("ours", "transport", "tcp"), 5, "bytes", 512, servers=_LOOPBACK),
+    Work("value", ("ours", "transport"), 5, "bytes", 512, servers=_SHAPED),
+    Work("phases", ("ours",), 5, "records", 34),
 )
 
 QUICK = (
-    Work("inline", ("none", *_BOTH), 1, servers=("loopback",)),
-    Work("start", ("ours",), 1, servers=("loopback",)),
-    Work("small", ("ours",), 1, servers=("loopback",)),
-    Work("value", (*_BOTH, "peer-gzip"), 1, "records", 0.2, servers=("loopback",)),
-    Work("value", ("ours",), 1, "floats", 0.2, servers=("loopback",)),
-    Work("phases", ("ours",), 1, "records", 0.2, servers=("loopback",)),
+    Work("inline", ("none", *_BOTH), 1, servers=_LOOPBACK),
+    Work("start", ("ours",), 1, servers=_LOOPBACK),
+    Work("small", ("ours",), 1, servers=_LOOPBACK),
+    Work("value", _ALL, 1, "records", 0.2, servers=_LOOPBACK),
+    Work("value", ("ours",), 1, "floats", 0.2, servers=_LOOPBACK),
+    Work("value", ("ours",), 1, "text", 0.2, servers=_LOOPBACK),
+    Work("value", ("ours", "transport", "tcp"), 1, "bytes", 0.2, servers=_LOOPBACK),
+    Work("phases", ("ours",), 1, "records", 0.2, servers=_LOOPBACK),
 )
 
 

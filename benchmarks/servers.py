@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -12,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-__all__ = ["SHAPED", "Server", "find_go", "moto", "s3bench"]
+__all__ = ["SHAPED", "Server", "counted", "find_go", "moto", "s3bench"]
 
 ROOT = Path(__file__).parents[1]
 SHAPED = ("-latency", "20ms", "-rate", "90000000")
@@ -24,7 +26,7 @@ _CREDENTIALS = {"aws_access_key_id": "benchmark", "aws_secret_access_key": "benc
 
 @dataclass(frozen=True)
 class Server:
-    """A running server; ``GET /_stats`` at its endpoint counts requests by S3's names for them."""
+    """A running server; :func:`counted` reads its counters."""
 
     endpoint: str
 
@@ -34,10 +36,14 @@ class Server:
     def drop_bucket(self, name: str) -> None:
         """Remove the bucket and what is in it."""
         client = self._client
-        found = client.list_objects_v2(Bucket=name).get("Contents", ())
-        if found:
+        while found := client.list_objects_v2(Bucket=name).get("Contents", ()):
             client.delete_objects(Bucket=name, Delete={"Objects": [{"Key": each["Key"]} for each in found]})
         client.delete_bucket(Bucket=name)
+
+    def sizes(self, bucket: str) -> dict[str, int]:
+        """Stored bytes of everything in the bucket, by key."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return {each["Key"]: int(each["Size"]) for page in pages for each in page.get("Contents", ())}
 
     def size(self, bucket: str, url: str) -> int:
         """Stored bytes of the object with this URL."""
@@ -50,6 +56,16 @@ class Server:
 
         session = Session(**_CREDENTIALS, region_name="us-east-1")
         return session.client("s3", endpoint_url=self.endpoint)
+
+
+def counted(endpoint: str, what: str = "") -> Counter[str]:
+    """Requests that the server was asked so far, by S3's names; of ``received``, the bytes of their bodies."""
+    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc)
+    try:
+        connection.request("GET", f"/_stats/{what}".rstrip("/"))
+        return Counter(json.load(connection.getresponse()))
+    finally:
+        connection.close()
 
 
 def find_go() -> str | None:
@@ -91,15 +107,24 @@ def moto() -> Iterator[Server]:
 
 
 class _Statistics:
-    """WSGI: answers ``/_stats`` from what was recorded, and passes on all else."""
+    """WSGI: answers ``/_stats`` from what was recorded and weighed, and passes on all else."""
 
     def __init__(self, recorded: Any, app: Any) -> None:
         self._recorded = recorded
         self._app = app
+        self._received: Counter[str] = Counter()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != "/_stats":
+        path = environ["PATH_INFO"]
+        if not path.startswith("/_stats"):
+            self._received[_operation(environ)] += int(environ.get("CONTENT_LENGTH") or 0)
             return self._app(environ, start_response)  # type: ignore[no-any-return]
-        requests = [each for each in self._recorded.requests if each.path != "/_stats"]
+        asked = Counter(each.operation for each in self._recorded.requests if not each.path.startswith("/_stats"))
         start_response("200 OK", [("Content-Type", "application/json")])
-        return [json.dumps(Counter(each.operation for each in requests)).encode()]
+        return [json.dumps(self._received if path.endswith("/received") else asked).encode()]
+
+
+def _operation(environ: dict[str, Any]) -> str:
+    from tests import s3
+
+    return s3._operation(environ)  # noqa: SLF001 - the name under which the request was recorded
