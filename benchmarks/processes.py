@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.servers import ROOT
 
-__all__ = ["CaseFailedError", "prepare", "run_forked", "run_started"]
+__all__ = ["CaseFailedError", "prepare", "run_forked", "run_started", "run_together"]
 
 _LIMIT = 900
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -44,21 +44,25 @@ def run_forked(kind: str, environment: dict[str, str], endpoint: str, **case: An
 
     So do Airflow's supervisors start their tasks: neither backend, no driver and no connection is there yet.
     """
-    ours, theirs = _CONTEXT.Pipe(duplex=False)
-    asked = {"kind": kind, "environment": environment, "endpoint": endpoint, **case}
-    process = _CONTEXT.Process(target=_child, args=(asked, theirs), daemon=True)
-    process.start()
-    theirs.close()
+    started = _start({"kind": kind, "environment": environment, "endpoint": endpoint, **case})
+    return _answer(f"{kind} {case.get('shape', '')}", *started)
+
+
+def run_together(
+    kind: str, count: int, environment: dict[str, str], endpoint: str, **case: Any
+) -> list[dict[str, Any]]:
+    """The figures of so many cases at the same time, each in a child as of :func:`run_forked`.
+
+    Their option ``together`` is a barrier for all of them.
+    """
+    options = {**case.pop("options", {}), "together": _CONTEXT.Barrier(count)}
+    asked = {"kind": kind, "environment": environment, "endpoint": endpoint, "options": options, **case}
+    started = [_start(asked) for _ in range(count)]
     try:
-        figures = ours.recv() if ours.poll(_LIMIT) else "no answer in time"
-    except EOFError:
-        process.join(5)
-        figures = f"died with exit code {process.exitcode}"
+        return [_answer(kind, *each) for each in started]
     finally:
-        _end(process)
-    if not isinstance(figures, dict):
-        raise CaseFailedError(f"{kind} {case.get('shape', '')}: {figures}")
-    return figures
+        for process, _ in started:
+            _end(process)
 
 
 def run_started(environment: dict[str, str]) -> dict[str, Any]:
@@ -76,6 +80,28 @@ def run_started(environment: dict[str, str]) -> dict[str, Any]:
     if done.returncode:
         raise CaseFailedError(f"start: {done.stderr}")
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def _start(asked: dict[str, Any]) -> tuple[Any, Any]:
+    """A child at work on the case, and where its answer comes from."""
+    ours, theirs = _CONTEXT.Pipe(duplex=False)
+    process = _CONTEXT.Process(target=_child, args=(asked, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _answer(what: str, process: Any, ours: Any) -> dict[str, Any]:
+    try:
+        figures = ours.recv() if ours.poll(_LIMIT) else "no answer in time"
+    except EOFError:
+        process.join(5)
+        figures = f"died with exit code {process.exitcode}"
+    finally:
+        _end(process)
+    if not isinstance(figures, dict):
+        raise CaseFailedError(f"{what}: {figures}")
     return figures
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from benchmarks import arena, contestants, plan, processes, servers
 
-__all__ = ["main", "set_and_get"]
+__all__ = ["KINDS", "main", "set_and_get"]
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
-_KINDS = {"transport": ("bulk:send", "bulk:fetch")}
+KINDS = {"transport": ("bulk:send", "bulk:fetch")}
 """Of the contestants who are no backend, how they set and get."""
 
 
@@ -56,7 +56,7 @@ def _measure(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     inline = {"inline": True, "small": False}.get(work.kind)
     environment = contestants.environment(contestant, server.endpoint, bucket, inline=inline)
-    case = {"shape": work.shape, "megabytes": work.megabytes}
+    case: dict[str, Any] = {"shape": work.shape, "megabytes": work.megabytes}
     if work.kind == "start":
         yield "set", processes.run_started(environment)
     elif work.kind != "value":
@@ -64,18 +64,21 @@ def _measure(
     elif contestant == "tcp":
         yield from processes.run_forked("bulk:tcp", environment, server.endpoint, **case).items()
     else:
-        kinds = _KINDS.get(contestant, ("set", "get"))
-        yield from set_and_get(environment, server, bucket, kinds, **case)
+        kinds = KINDS.get(contestant, ("set", "get"))
+        yield from set_and_get(environment, server, bucket, kinds=kinds, **case)
 
 
 def set_and_get(
     environment: dict[str, str],
     server: servers.Server,
     bucket: str,
-    kinds: tuple[str, str] = ("set", "get"),
-    **case: Any,
+    *,
+    kinds: tuple[str, str],
+    shape: str,
+    megabytes: float,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Store a value in one process and read it in another."""
+    """Store a value in one process and read it in another; ``kinds`` of case do so."""
+    case = {"shape": shape, "megabytes": megabytes}
     figures = processes.run_forked(kinds[0], environment, server.endpoint, **case)
     rows = figures.pop("rows")
     stored = server.size(bucket, _url(rows))
