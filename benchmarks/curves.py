@@ -55,7 +55,7 @@ def sizes(place: arena.Arena, points: tuple[Point, ...]) -> Iterator[dict[str, A
         for repeat in range(point.repeats):
             for server in ("loopback",) if place.quick else ("loopback", "shaped"):
                 for contestant in point.contestants[:: (-1) ** repeat]:
-                    about = {"work": f"{point.shape} {point.megabytes:g} MB", "shape": point.shape}
+                    about = {"work": f"{point.shape} {_size(point.megabytes)}", "shape": point.shape}
                     about.update(server=server, contestant=contestant, repeat=repeat)
                     with (
                         place.bucket(server) as (running, bucket),
@@ -74,7 +74,7 @@ def tasks(place: arena.Arena, counts: tuple[int, ...], seconds: float) -> Iterat
         for megabytes in TASK_SIZES:
             for server in ("loopback",) if place.quick else ("loopback", "shaped"):
                 for contestant in _RECORDS:
-                    about: dict[str, Any] = {"work": f"{megabytes:g} MB", "tasks": count}
+                    about: dict[str, Any] = {"work": _size(megabytes), "tasks": count}
                     about.update(server=server, contestant=contestant, repeat=0)
                     with (
                         place.bucket(server) as (running, bucket),
@@ -97,6 +97,10 @@ def _together(found: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
     for name in ("threads", "memory", "cpu"):
         figures[name] = median(each[name] for each in found)
     return figures
+
+
+def _size(megabytes: float) -> str:
+    return f"{megabytes:g} MB" if megabytes >= 1 else f"{megabytes * 1e3:g} kB"
 
 
 def _told(figures: dict[str, Any]) -> dict[str, Any]:
