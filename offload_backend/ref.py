@@ -103,11 +103,11 @@ def parse_ref(text: str) -> BlobRef | PeerRef | None:
 
 def _from_facts(url: str, facts: dict[str, str]) -> BlobRef:
     about, frames = facts.pop("about", ""), facts.get("frames", "")
+    if frames not in _PINS and _WORD.fullmatch(frames):
+        raise _newer(f"has the framing {frames!r}, which this version does not know", url)
     pins = _PINS.get(frames, ())
     unknown = sorted(facts.keys() - {*_REQUIRED, *pins})
-    if frames and not pins and _WORD.fullmatch(frames):
-        raise _newer(f"has the framing {frames!r}, which this version does not know", url)
-    if unknown:
+    if unknown and pins:
         raise _newer(f"states {', '.join(unknown)[:80]!r}, which this version does not know", url)
     missing = [name for name in (*_REQUIRED, *pins) if name not in facts]
     numbers = all(_NUMBER.fullmatch(facts[name]) for name in ("size", "raw", "seal") if name in facts)

@@ -8,18 +8,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import zstandard
+
 from offload_backend.blobstore import Buffer
 from offload_backend.errors import BlobCorruptError, InvalidKeyError, UnreadableBlobError
 
 __all__ = [
     "CHUNK",
     "FORMAT",
+    "HEADER_MAGIC",
     "MAX_HEADER",
     "OWN_FRAME",
     "Frame",
     "digest_of",
     "header_at_start",
     "header_frame",
+    "holds",
     "parse_header",
     "raw_frame",
     "skippable",
@@ -39,8 +43,12 @@ MAX_HEADER = 8 + _LONGEST
 
 _BLOCK = 128 * 1024
 """The most that the Zstandard format allows in a block."""
-_RAW_FRAME = b"\x28\xb5\x2f\xfd\xa0"
-"""Magic number; single segment, content size in four bytes, no checksum."""
+_MAGIC = b"\x28\xb5\x2f\xfd"
+_RAW_FRAME = _MAGIC + b"\xa0"
+"""Single segment, content size in four bytes, no checksum."""
+
+_RLE = 1
+"""The type of a block that stands for one byte, many times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,22 @@ def raw_frame(chunk: memoryview) -> tuple[Buffer, ...]:
         blocks += [before + (len(block) << 3 | is_last).to_bytes(3, "little"), block]
         before = b""
     return tuple(blocks)
+
+
+def holds(frame: memoryview, raw: int) -> bool:
+    """Whether the bytes are one Zstandard frame and nothing else, which says that it holds ``raw`` bytes.
+
+    So every decoder finds in them what the reader does. Raises ``ZstdError`` for what does not begin as a frame.
+    """
+    facts = zstandard.get_frame_parameters(frame)
+    if frame[:4] != _MAGIC or facts.content_size != raw or facts.window_size > CHUNK:
+        return False
+    end, is_last = zstandard.frame_header_size(frame), 0
+    while not is_last and end + 3 <= len(frame):
+        head = int.from_bytes(frame[end : end + 3], "little")
+        is_last, kind, size = head & 1, head >> 1 & 3, head >> 3
+        end += 3 + (1 if kind == _RLE else size)
+    return bool(is_last) and end + 4 * facts.has_checksum == len(frame)
 
 
 def parse_header(frame: bytes, newest: int = FORMAT) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import zstandard
 
-from offload_backend.blobfile.frames import CHUNK, digest_of, parse_header
-from offload_backend.blobfile.seal import Place, Seal
+from offload_backend.blobfile.frames import CHUNK, digest_of, holds, parse_header
+from offload_backend.blobfile.seal import Place, Seal, most_sealed_bytes
 from offload_backend.blobfile.writer import threads_for
 from offload_backend.errors import BlobCorruptError
 
@@ -50,7 +50,7 @@ class SealedBlob:
     ) -> None:
         self.size = raw
         self._blob_id = blob_id
-        if not 0 < seal <= size:
+        if not 0 < seal <= min(size, most_sealed_bytes(raw)):
             raise BlobCorruptError(f"a blob of {size} bytes has no seal of {seal}")
         if size <= WHOLE:
             self._stored, self._threads, self._most = _held(fetch, size), threads_for(_MOST_THREADS), CHUNK
@@ -65,7 +65,8 @@ class SealedBlob:
         return self._checked_header(self._stored(self._header.start, self._header.size))
 
     def read(self, start: int, length: int) -> bytearray:
-        """``length`` bytes of the encoded value from ``start``, which it must have."""
+        """``length`` bytes of the encoded value from ``start``; :class:`ValueError` if it has no such stretch."""
+        self._require(start, length)
         data = bytearray(length)
         self.fill([(start, memoryview(data))])
         return data
@@ -73,12 +74,12 @@ class SealedBlob:
     def fill(self, targets: Iterable[Target]) -> None:
         """Fill each target; they must come in the order of their starts and not overlap.
 
-        Whoever reads from the start on has the header checked as well.
+        Whoever reads from the start on has the header checked as well. When this has raised, nothing writes
+        to the targets any more, and what they hold is undefined.
         """
         wanted = [target for target in targets if len(target[1])]
         for start, memory in wanted:
-            if start < 0 or start + len(memory) > self.size:
-                raise ValueError("the encoded value has no such stretch")
+            self._require(start, len(memory))
         jobs = list(self._jobs(wanted))
         if len(jobs) == 1 or sum(len(memory) for _, memory in wanted) <= _FEW:
             for job in jobs:
@@ -90,8 +91,12 @@ class SealedBlob:
                 for each in running:
                     each.result()
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)
                 raise
+
+    def _require(self, start: int, length: int) -> None:
+        if start < 0 or length < 0 or start + length > self.size:
+            raise ValueError("the encoded value has no such stretch")
 
     def _jobs(self, targets: Sequence[Target]) -> Iterator[_Job]:
         """The frames that hold any of the targets, in runs that one request fetches."""
@@ -138,6 +143,8 @@ class SealedBlob:
     def _checked_header(self, frame: memoryview) -> dict[str, Any]:
         _verify(frame, self._header)
         header = parse_header(bytes(frame))
+        if len(frame) != 8 + int.from_bytes(frame[4:8], "little"):
+            raise BlobCorruptError("the header is not alone in its frame")
         if header.get("id") != self._blob_id:
             raise BlobCorruptError(f"the header names the blob {header.get('id')!r}, the ref {self._blob_id!r}")
         return header
@@ -194,15 +201,16 @@ def _decompress(frame: memoryview, place: Place, pieces: Sequence[Target]) -> No
     """Fill each piece, which begins so far into the frame's content."""
     whole = len(pieces) == 1 and len(pieces[0][1]) == place.raw
     content = pieces[0][1] if whole else memoryview(bytearray(place.raw))
-    reader = zstandard.ZstdDecompressor(max_window_size=2 * CHUNK).stream_reader(frame, read_size=len(frame))
     done = 0
     try:
-        while done < place.raw and (got := reader.readinto(content[done:])):
-            done += got
-        more = reader.read(1)
+        if holds(frame, place.raw):
+            decompressor = zstandard.ZstdDecompressor(max_window_size=CHUNK)
+            reader = decompressor.stream_reader(frame, read_size=len(frame))
+            while done < place.raw and (got := reader.readinto(content[done:])):
+                done += got
     except zstandard.ZstdError as error:
         raise BlobCorruptError(f"the frame at {place.start} does not decompress: {error}") from error
-    if done != place.raw or more:
+    if done != place.raw:
         raise BlobCorruptError(
             f"the frame at {place.start} does not hold the {place.raw} bytes that its seal states"
         )

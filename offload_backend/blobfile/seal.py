@@ -57,9 +57,11 @@ class Seal:
             raise BlobCorruptError(f"expected a seal with blake3 {blake3}, got {found}")
         entries, digests = _tables(data)
         sizes, raws = [entry[0] for entry in entries], [entry[1] for entry in entries]
-        if sum(sizes) != size - len(data) or sum(raws) != raw or raws[0] or max(raws) > CHUNK:
+        if sum(sizes) != size - len(data) or sum(raws) != raw:
             raise BlobCorruptError("the seal does not fit the sizes that the ref states")
-        if sizes[0] > MAX_HEADER or any(most_stored_bytes(held) < stored for stored, held in entries):
+        if raws[0] or sizes[0] > MAX_HEADER or not all(0 < held <= CHUNK for held in raws[1:]):
+            raise BlobCorruptError("the seal holds an impossible frame")
+        if any(most_stored_bytes(held) < stored for stored, held in entries):
             raise BlobCorruptError("the seal holds an impossible frame")
         starts = accumulate(sizes, initial=0)
         raw_starts = accumulate(raws, initial=0)

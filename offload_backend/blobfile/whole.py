@@ -13,12 +13,13 @@ Nothing writes it any more. Blobs of it are read for ever.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterable
 from typing import Any
 
 import zstandard
 
-from offload_backend.blobfile.frames import CHUNK, MAX_HEADER, parse_header
+from offload_backend.blobfile.frames import CHUNK, HEADER_MAGIC, MAX_HEADER, parse_header
 from offload_backend.errors import BlobCorruptError, UnreadableBlobError
 
 __all__ = ["read_whole"]
@@ -61,8 +62,9 @@ def read_whole(chunks: Iterable[bytes], *, size: int, raw: int, sha256: str, blo
 
 def _header(source: _Measured) -> dict[str, Any]:
     start = source.exactly(8)
-    length = min(int.from_bytes(start[4:], "little"), MAX_HEADER)
-    return parse_header(start + source.exactly(length), newest=1)
+    magic, length = struct.unpack("<II", start)
+    plausible = magic == HEADER_MAGIC and 8 + length <= MAX_HEADER
+    return parse_header(start + source.exactly(length if plausible else 0), newest=1)
 
 
 class _Measured:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import Any
@@ -51,7 +51,7 @@ class BlobFile:
         self._max_raw = max_raw
         self._shared: list[Frame] = []
 
-    def __iter__(self) -> Iterator[Buffer]:
+    def __iter__(self) -> Generator[Buffer, None, None]:
         for frame in self.frames():
             yield from frame.buffers
 
@@ -101,10 +101,12 @@ class BlobFile:
             if first:
                 yield make(first)
             return
+        early = iter((first, second))
+        del first, second  # held by nothing but what still needs them
         threads = threads_for(_MOST_THREADS)
         with ThreadPoolExecutor(threads, "offload-compress") as pool:
             waiting: deque[Future[Frame]] = deque()
-            for chunk in chain((first, second), chunks):
+            for chunk in chain(early, chunks):
                 waiting.append(pool.submit(make, chunk))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
@@ -143,7 +145,8 @@ class _FrameMaker:
         """Whether samples from begin, middle and end of the chunk promise that it does."""
         view, compressor = memoryview(chunk), self._compressor()
         starts = (0, (len(view) - _SAMPLE) // 2, len(view) - _SAMPLE)
-        return sum(len(compressor.compress(view[at : at + _SAMPLE])) for at in starts) < 3 * _SAMPLE * _WORTH
+        samples = (bytes(view[start : start + _SAMPLE]) for start in starts)
+        return sum(len(compressor.compress(sample)) for sample in samples) < 3 * _SAMPLE * _WORTH
 
     def _compressor(self) -> zstandard.ZstdCompressor:
         found: zstandard.ZstdCompressor | None = getattr(self._threads, "compressor", None)
@@ -162,7 +165,7 @@ def _cut(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
     waiting: list[Buffer] = []
     held = 0
     for piece in pieces:
-        if (type(piece) is memoryview and len(piece) >= OWN_FRAME) or len(piece) >= CHUNK:
+        if len(piece) >= (OWN_FRAME if type(piece) is memoryview else CHUNK) and type(piece) is not bytearray:
             if held:
                 yield b"".join(waiting)
                 waiting, held = [], 0
@@ -170,7 +173,7 @@ def _cut(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
             for start in range(0, len(view), CHUNK):
                 yield view[start : start + CHUNK]
             continue
-        # What a producer yields it may change afterwards; bytes it cannot.
+        # What a producer yields it may use again; bytes it cannot, and a large view is of the value's own memory.
         part: Buffer = piece if type(piece) is bytes else bytes(piece)
         while held + len(part) >= CHUNK:
             view, missing = memoryview(part), CHUNK - held
