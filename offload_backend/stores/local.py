@@ -90,7 +90,7 @@ class LocalBlobStore:
             file = self._open(stack, name)
             with self._translated("get", name):
                 size = os.fstat(file).st_size
-                filled = fill(file, start, buffer) if size == total else 0
+                filled = fill(file, start, buffer)
         if size != total or filled != len(buffer):
             raise BlobCorruptError(
                 f"expected {max(total, start + len(buffer))} bytes, the file has {size}",

@@ -452,6 +452,9 @@ def test_many_small_chunks_are_few_system_calls_and_large_ones_are_not_copied(st
     store.put("v1/blob", [b"abc", memoryview(large)[:300]] * 5000 + [large])
     assert len(calls) <= 12
     assert sum(view is large for call in calls for view in call) == 5003
+    calls.clear()
+    store.put("v1/larger", [b"abc", memoryview(large)[:10_000]] * 1500)
+    assert len(calls) <= 5
 
 
 def test_what_waits_to_be_written_is_bounded(store, monkeypatch):
