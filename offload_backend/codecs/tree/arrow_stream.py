@@ -1,0 +1,80 @@
+"""What an Arrow IPC stream says of itself, before a library reads it.
+
+Only what a library would act upon too trustingly is looked at: compressed buffers, which say how much
+memory they want, and a type that is a pickle. The rest is the library's to check.
+"""
+
+from __future__ import annotations
+
+from struct import Struct, error
+
+__all__ = ["check_stream"]
+
+_CONTINUATION = 0xFFFFFFFF
+_SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
+_PICKLED = b"arrow.py_extension_type"
+
+_U8, _U16, _U32, _I32, _I64 = Struct("<B"), Struct("<H"), Struct("<I"), Struct("<i"), Struct("<q")
+
+
+def check_stream(stream: memoryview) -> None:
+    """Raise :class:`ValueError` unless the stream ends where its memory does, and holds nothing compressed or pickled."""
+    try:
+        at = 0
+        while (length := _length(stream, at)) > 0:
+            message = stream[at + 8 : at + 8 + length]
+            body = _checked(message)
+            at += 8 + length + body
+        if at + 8 != len(stream):
+            raise ValueError("an Arrow stream that does not end where it should")
+    except (error, IndexError) as damage:
+        raise ValueError("no Arrow stream") from damage
+
+
+def _length(stream: memoryview, at: int) -> int:
+    """Bytes of the message that begins here; none at the end of the stream."""
+    mark, length = _at(_U32, stream, at), _at(_I32, stream, at + 4)
+    if mark != _CONTINUATION or not 0 <= length <= len(stream) - at - 8:
+        raise ValueError("no Arrow stream")
+    return length
+
+
+def _checked(message: memoryview) -> int:
+    """Bytes of the body that follows the message."""
+    root = _at(_U32, message, 0)
+    kind = _field(message, root, 1)
+    header = _field(message, root, 2)
+    body = _field(message, root, 3)
+    if kind is None or header is None:
+        raise ValueError("no Arrow message")
+    table = header + _at(_U32, message, header)
+    kind = _at(_U8, message, kind)
+    if kind == _SCHEMA and _PICKLED in bytes(message):
+        raise ValueError("a pickled Arrow type")
+    if kind == _DICTIONARY:
+        data = _field(message, table, 1)
+        if data is None:
+            raise ValueError("no Arrow message")
+        table = data + _at(_U32, message, data)
+    if kind in (_DICTIONARY, _BATCH) and _field(message, table, 3) is not None:
+        raise ValueError("a compressed Arrow stream")
+    size = 0 if body is None else _at(_I64, message, body)
+    if size < 0:
+        raise ValueError("no Arrow message")
+    return size
+
+
+def _field(message: memoryview, table: int, slot: int) -> int | None:
+    """Where a field of a flatbuffers table is; ``None`` if the table does not have it."""
+    entries = table - _at(_I32, message, table)
+    if 4 + 2 * slot >= _at(_U16, message, entries):
+        return None
+    offset = _at(_U16, message, entries + 4 + 2 * slot)
+    return table + offset if offset else None
+
+
+def _at(kind: Struct, data: memoryview, at: int) -> int:
+    if at < 0:
+        raise ValueError("no Arrow message")
+    number: int = kind.unpack_from(data, at)[0]
+    return number

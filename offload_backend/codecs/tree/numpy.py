@@ -1,0 +1,300 @@
+"""NumPy's arrays and scalars.
+
+An array whose elements lie one after another, in any order of its axes, goes to the wire from its own
+memory, and comes back in the memory that was read into. Any other is copied as it goes, a piece at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from offload_backend.codecs.tree.kinds import Json, Kind, Pieces, Reader, Writer
+from offload_backend.codecs.tree.numpy_dtypes import DtypeKind, dtype_facts, dtype_from, numbers_from
+from offload_backend.codecs.tree.numpy_objects import elements_from, elements_of
+from offload_backend.codecs.tree.numpy_random import RANDOM_KINDS
+
+__all__ = ["KINDS", "array_facts", "array_from", "from_rows", "memory_of", "rows"]
+
+PIECE = 4 * 1024 * 1024
+"""Bytes copied at a time of an array that is not dense; as many as a frame takes."""
+
+_SAFETENSORS = {
+    "|b1": "BOOL",
+    "|u1": "U8",
+    "|i1": "I8",
+    "<u2": "U16",
+    "<i2": "I16",
+    "<f2": "F16",
+    "<u4": "U32",
+    "<i4": "I32",
+    "<f4": "F32",
+    "<u8": "U64",
+    "<i8": "I64",
+    "<f8": "F64",
+    "<c8": "C64",
+}
+_CLASSES = {"ndarray": np.ndarray, "matrix": np.matrix, "recarray": np.recarray}
+
+
+def array_facts(array: Any, writer: Writer) -> dict[str, Json]:
+    """The facts of an array: ``dtype``, ``shape``, ``order`` and its ``buffer``, or its ``elements``.
+
+    ``order`` is ``C``, ``F``, or the axes from the slowest to the fastest.
+    """
+    array = np.ndarray.view(array, np.ndarray)
+    facts: dict[str, Json] = {"dtype": dtype_facts(array.dtype, writer), "shape": list(array.shape)}
+    facts["order"], dense = _laid_out(array)
+    if array.dtype.hasobject:
+        return facts | elements_of((array if dense is None else dense).reshape(-1), writer)
+    if array.dtype.kind == "b" and not _are_bools(array.view(np.uint8)):
+        writer.refuse("a bool array with bytes other than 0 and 1", "store value.view('u1') != 0")
+    if dense is None:
+        return facts | {"buffer": writer.buffer(Pieces(array.nbytes, lambda: _copied(array)))}
+    word = _SAFETENSORS.get(array.dtype.str)
+    if word is None:
+        return facts | {"buffer": writer.buffer(memory_of(dense))}
+    return facts | {"buffer": writer.buffer(memory_of(dense), dtype=word, shape=dense.shape)}
+
+
+def array_from(facts: Json, reader: Reader) -> Any:
+    """The array, around the memory of its buffer. :class:`ValueError` for facts of another making."""
+    if not isinstance(facts, dict) or not {"dtype", "shape", "order"} <= facts.keys():
+        raise ValueError("no array")
+    dtype, shape, order = dtype_from(facts["dtype"]), numbers_from(facts["shape"]), _axes(facts)
+    inner = tuple(shape[axis] for axis in order)
+    if dtype.hasobject:
+        array = elements_from(facts, prod(shape), reader).reshape(inner)
+    else:
+        array = _around(reader.buffer(facts.get("buffer")), dtype, inner)  # type: ignore[arg-type]  # it looks
+    return array if order == sorted(order) else array.transpose(np.argsort(order))
+
+
+def rows(facts: dict[str, Any], start: int, stop: int) -> tuple[int, int]:
+    """Where in the buffer rows ``start`` to ``stop`` of an array begin and end, in bytes.
+
+    Raises :class:`ValueError` for rows that it does not have, and for an array whose rows do not lie
+    one after another.
+    """
+    dtype, shape, order = dtype_from(facts["dtype"]), numbers_from(facts["shape"]), _axes(facts)
+    if dtype.hasobject or not shape or order[0] != 0 or not 0 <= start <= stop <= shape[0]:
+        raise ValueError("the array has no such rows")
+    size = dtype.itemsize * prod(shape[1:])
+    return start * size, stop * size
+
+
+def from_rows(facts: dict[str, Any], memory: memoryview, count: int) -> Any:
+    """An array of ``count`` rows around the bytes that :func:`rows` told of."""
+    dtype, shape, order = dtype_from(facts["dtype"]), numbers_from(facts["shape"]), _axes(facts)
+    inner = (count, *(shape[axis] for axis in order[1:]))
+    return _around(memory, dtype, inner).transpose(np.argsort(order))
+
+
+def memory_of(dense: Any) -> memoryview:
+    """The bytes of a C-contiguous array, as they lie."""
+    if not dense.nbytes:
+        return memoryview(b"")
+    memory: memoryview = dense.reshape(-1).view(np.uint8).data
+    return memory
+
+
+def _laid_out(array: Any) -> tuple[Json, Any]:
+    """The order of the axes in memory, and the array with its axes in that order; ``C`` and ``None`` if that
+    does not make it C-contiguous.
+    """
+    if array.flags.c_contiguous:
+        return "C", array
+    if array.flags.f_contiguous:
+        return "F", array.T
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    turned = array.transpose(axes)
+    return (list(axes), turned) if turned.flags.c_contiguous else ("C", None)
+
+
+def _axes(facts: dict[str, Any]) -> list[int]:
+    order, count = facts["order"], len(facts["shape"])
+    if order in ("C", "F"):
+        return list(range(count))[:: 1 if order == "C" else -1]
+    if isinstance(order, list) and list(map(type, order)) == [int] * count and sorted(order) == list(range(count)):
+        return order
+    raise ValueError("no order of axes")
+
+
+def _copied(array: Any) -> Iterator[bytes]:
+    """The elements in C order, as ``numpy.save`` takes them."""
+    if array.nbytes:
+        flags = ["external_loop", "buffered", "zerosize_ok"]
+        count = max(1, PIECE // array.itemsize)
+        for block in np.nditer(array, flags=flags, buffersize=count, order="C"):
+            yield block.tobytes()
+
+
+def _around(memory: memoryview, dtype: Any, shape: tuple[int, ...]) -> Any:
+    if len(memory) != prod(shape) * dtype.itemsize:
+        raise ValueError("the buffer is not as large as its array")
+    if dtype.kind == "b" and not _are_bools(np.ndarray(len(memory), np.uint8, memory)):
+        raise ValueError("neither true nor false")
+    return np.ndarray(shape, dtype, memory)
+
+
+def _are_bools(data: Any) -> bool:
+    """Whether all are 0 or 1: with other bytes, NumPy counts wrong and may write where it must not."""
+    return bool(data.max(initial=0) <= 1)
+
+
+class ArrayKind:
+    """``numpy.ndarray``, ``numpy.matrix`` and ``numpy.recarray``, and no other subclass."""
+
+    tag = "numpy.ndarray"
+    version = 1
+    module = "numpy"
+    needs = "numpy"
+
+    def accepts(self, value: object) -> bool:
+        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; subclasses, to refuse them with a hint."""
+        return isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+
+    def encode(self, value: Any, writer: Writer) -> Json:
+        """The facts of :func:`array_facts`, ``class`` for the two subclasses, and whether it is ``readonly``."""
+        name = type(value).__name__
+        if _CLASSES.get(name) is not type(value):
+            hint = "store numpy.asarray(value): an array on the same memory"
+            writer.refuse(f"a {name}, a subclass of ndarray, would come back as ndarray", hint)
+        facts = array_facts(value, writer)
+        if name != "ndarray":
+            facts["class"] = name
+        if not value.flags.writeable:
+            facts["readonly"] = True
+        return facts
+
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
+        array = array_from(facts, reader)
+        assert isinstance(facts, dict)  # noqa: S101  # or array_from would have raised
+        name = facts.get("class", "ndarray")
+        if name not in _CLASSES or (name == "matrix" and array.ndim != 2):  # noqa: PLR2004
+            raise ValueError("no class of arrays")
+        array = array if name == "ndarray" else array.view(_CLASSES[name])
+        if facts.get("readonly") is True:
+            array.flags.writeable = False
+        return array
+
+
+class ScalarKind:
+    """NumPy's scalars: ``[dtype, value]``, and ``[dtype, {"hex": bytes}]`` where JSON has no such value."""
+
+    tag = "numpy.scalar"
+    version = 1
+    module = "numpy"
+    needs = "numpy"
+
+    def accepts(self, value: object) -> bool:
+        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
+        return isinstance(value, np.generic)
+
+    def encode(self, value: Any, writer: Writer) -> Json:
+        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; subclasses of NumPy's scalars are refused."""
+        if type(value) is np.str_ or type(value) is np.bytes_:
+            plain = str(value) if type(value) is np.str_ else bytes(value)
+            return [value.dtype.kind, writer.node(plain, ".item()")]
+        if type(value) is not value.dtype.type:
+            writer.refuse(f"{type(value).__name__} is no scalar of NumPy's own", "store value.item()")
+        return [dtype_facts(value.dtype, writer), _plain(value)]
+
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
+        if not isinstance(facts, list) or len(facts) != 2:  # noqa: PLR2004
+            raise ValueError("no scalar")
+        dtype, value = facts
+        if dtype in ("U", "S"):
+            kind, plain = {"U": (np.str_, str), "S": (np.bytes_, bytes)}[dtype]
+            text = reader.value(value)
+            if type(text) is not plain:
+                raise ValueError("no scalar")
+            return kind(text)
+        return _scalar(dtype_from(dtype), value)
+
+
+def _plain(value: Any) -> Json:
+    kind, size = value.dtype.kind, value.dtype.itemsize
+    if kind in "biu" or (kind == "f" and value.dtype.char in "efd" and size <= 8 and np.isfinite(value)):  # noqa: PLR2004
+        plain: Json = value.item()
+        return plain
+    return {"hex": value.tobytes().hex()}
+
+
+def _scalar(dtype: Any, value: Json) -> Any:
+    if dtype.hasobject or dtype.subdtype is not None:
+        raise ValueError("no scalar")
+    if isinstance(value, dict):
+        data = bytearray.fromhex(_hex(value))
+        if len(data) != dtype.itemsize:
+            raise ValueError("no scalar")
+        return np.ndarray((), dtype, data)[()]
+    if type(value) is not {"b": bool, "i": int, "u": int, "f": float}.get(dtype.kind):
+        raise ValueError("no scalar")
+    try:
+        scalar = dtype.type(value)
+    except OverflowError as error:
+        raise ValueError("no scalar") from error
+    if scalar.item() != value:
+        raise ValueError("no scalar")
+    return scalar
+
+
+def _hex(value: dict[str, Any]) -> str:
+    if value.keys() == {"hex"} and isinstance(value["hex"], str):
+        text: str = value["hex"]
+        return text
+    raise ValueError("no scalar")
+
+
+class MaskedArrayKind:
+    """``numpy.ma.MaskedArray``: data, mask, fill value, and whether the mask is hard."""
+
+    tag = "numpy.ma.maskedarray"
+    version = 1
+    module = "numpy"
+    needs = "numpy"
+
+    def accepts(self, value: object) -> bool:
+        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; subclasses, to refuse them with a hint."""
+        return isinstance(value, np.ma.MaskedArray)
+
+    def encode(self, value: Any, writer: Writer) -> Json:
+        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
+        if value is np.ma.masked:
+            return None
+        if type(value) is not np.ma.MaskedArray:
+            writer.refuse(f"{type(value).__name__} is a subclass of MaskedArray", "store value.data and value.mask")
+        mask, fill = value.mask, getattr(value, "_fill_value", None)
+        return {
+            "data": writer.node(value.data, ".data"),
+            "mask": None if mask is np.ma.nomask else writer.node(mask, ".mask"),
+            "fill": None if fill is None else writer.node(fill, ".fill_value"),
+            "hard": value.hardmask,
+        }
+
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
+        if facts is None:
+            return np.ma.masked
+        if not isinstance(facts, dict) or facts.keys() != {"data", "mask", "fill", "hard"}:
+            raise ValueError("no masked array")
+        data, mask, fill = (reader.value(facts[name]) for name in ("data", "mask", "fill"))
+        if not isinstance(data, np.ndarray) or not (mask is None or np.shape(mask) == data.shape):
+            raise ValueError("no masked array")
+        try:
+            mask = np.ma.nomask if mask is None else mask
+            return np.ma.MaskedArray(data, mask, fill_value=fill, hard_mask=facts["hard"] is True)
+        except TypeError as error:
+            raise ValueError("no masked array") from error
+
+
+KINDS: Sequence[Kind] = (
+    *(ArrayKind(), ScalarKind(), MaskedArrayKind(), DtypeKind()),
+    *RANDOM_KINDS,
+)
