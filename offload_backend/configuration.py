@@ -49,7 +49,12 @@ class Configuration:
         settings = Settings.load({**{name: text for name, text in values.items() if text}, **changes})
         row_limit = self._whole_number("max_value_storage_bytes", "65535", "bytes, 0 for no limit")
         peer_path = self.get("common.io", "state_store_objectstorage_path")
-        return settings.beside_airflow(peer_path=peer_path, row_limit=row_limit)
+        return settings.beside_airflow(
+            peer_path=peer_path,
+            row_limit=row_limit,
+            classes=self.get("core", "allowed_deserialization_classes").split(),
+            classes_regexp=self.get("core", "allowed_deserialization_classes_regexp").split(),
+        )
 
     @property
     def default_retention_days(self) -> int:
@@ -131,7 +136,7 @@ class _AirflowCfg(configparser.ConfigParser):
         return optionstr  # as in Airflow, upper and lower case differ
 
 
-_SECTIONS = (SECTION, "common.io", "database", "state_store", "workers")
+_SECTIONS = (SECTION, "common.io", "core", "database", "state_store", "workers")
 
 
 def _section_prefix(section: str) -> str:

@@ -15,6 +15,7 @@ __all__ = [
     "StorageUrl",
     "checked_name",
     "checked_prefix",
+    "is_location",
     "location_of",
     "parse_location",
     "relative_name",
@@ -75,6 +76,14 @@ def location_of(path: str) -> str:
     ``s3://bucket/prefix``, an absolute file path gives ``file:///…``.
     """
     return str(parse_location(path))
+
+
+def is_location(path: str) -> bool:
+    """Whether blobs of ours could lie there; what is not cannot hold anything this backend has to read."""
+    try:
+        return bool(location_of(path))
+    except ConfigError:
+        return False
 
 
 def without_user(url: str) -> str:

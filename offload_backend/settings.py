@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from offload_backend.durations import format_duration, parse_duration
 from offload_backend.errors import ConfigError
-from offload_backend.location import location_of
+from offload_backend.location import is_location
 
-__all__ = ["SECTION", "Settings", "default_text", "format_duration", "parse_duration"]
+__all__ = ["SECTION", "Settings", "default_text"]
 
 SECTION = "offload_backend"
 MIB = 1024 * 1024
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([smhd])", re.ASCII)
 
 
 class Settings(BaseModel):
@@ -63,7 +62,35 @@ class Settings(BaseModel):
         examples=["2147483648"],
     )
     compression_level: int = Field(
-        1, ge=1, le=19, description="Zstandard level of new blobs, 1 (fast) to 19.", examples=["3"]
+        1,
+        ge=0,
+        le=19,
+        description="Zstandard level of new blobs, 1 (fast) to 19; 0 stores everything as it is. What does not get "
+        "smaller is stored as it is at any level.",
+        examples=["3"],
+    )
+    copy_unchanged: bool = Field(
+        True,
+        description="Where a key's next value has 5 MiB and more in common with the one before it, S3 copies those "
+        "and only the rest is sent. Each blob is still whole.",
+        examples=["false"],
+    )
+    codec: Literal["auto", "pickle"] = Field(
+        "auto",
+        description="auto: what JSON holds exactly is stored as JSON, the rest as a tree of typed values. pickle: what "
+        "neither holds is pickled, and pickles are read: whoever can write rows and blobs can then run code here.",
+        examples=["pickle"],
+    )
+    allowed_classes: tuple[str, ...] = Field(
+        (),
+        description="Classes (dataclasses, pydantic models, attrs classes, enums, named tuples) that values may hold: "
+        "globs of dotted names, separated by white space. [core] allowed_deserialization_classes applies as well.",
+        examples=["my_company.state.*"],
+    )
+    allowed_classes_regexp: tuple[str, ...] = Field(
+        (),
+        description="The same as regular expressions for whole names, as in Airflow's own setting of this name.",
+        examples=[r"my_company\.state\..*"],
     )
     reclaim: Literal["eager", "never"] = Field(
         "eager",
@@ -73,9 +100,10 @@ class Settings(BaseModel):
         "restored to a point in time, and before working on a copy of it: two databases would own the same blobs.",
         examples=["never"],
     )
-    transport: Literal["boto3", "fsspec"] = Field(
-        "boto3",
-        description="Client for s3:// paths: boto3, or s3fs through fsspec. Other schemes always use fsspec.",
+    transport: Literal["direct", "boto3", "fsspec"] = Field(
+        "direct",
+        description="Client for s3:// paths. direct: blobs go over HTTP without an SDK, and with boto3 where the "
+        "configuration needs it. boto3. fsspec: s3fs. Other schemes always use fsspec.",
         examples=["fsspec"],
     )
     concurrency: int = Field(
@@ -103,7 +131,6 @@ class Settings(BaseModel):
         "secret, token, region_name and profile for S3). An Airflow connection is the better place for secrets.",
         examples=['{"endpoint_url": "https://minio.example"}'],
     )
-
     hooks: str = Field(
         "",
         description="Dotted path of a class with hooks (offload_backend.lifecycle.hooks.Hooks), made without "
@@ -168,10 +195,18 @@ class Settings(BaseModel):
     def _duration(cls, value: object) -> object:
         return parse_duration(value) if isinstance(value, str) else value
 
-    @field_validator("read_paths", mode="before")
+    @field_validator("read_paths", "allowed_classes", "allowed_classes_regexp", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("allowed_classes_regexp")
+    @classmethod
+    def _each_regexp(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(re.compile(value).pattern for value in values)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
 
     @field_validator("path")
     @classmethod
@@ -202,17 +237,24 @@ class Settings(BaseModel):
         """The same settings with some others in their place, validated."""
         return Settings.load({**self.model_dump(), **changes})
 
-    def beside_airflow(self, *, peer_path: str, row_limit: int) -> Settings:
+    def beside_airflow(
+        self, *, peer_path: str, row_limit: int, classes: Sequence[str] = (), classes_regexp: Sequence[str] = ()
+    ) -> Settings:
         """The settings that get along with Airflow's own.
 
         ``peer_path``, where Airflow's common-io backend writes, is the path where none is set; where
         another one is, what that backend wrote stays readable. ``row_limit``, in bytes, is what Airflow
-        allows a row before it warns (0: anything); no row that is kept inline gets longer.
+        allows a row before it warns (0: anything); no row that is kept inline gets longer. ``classes`` and
+        ``classes_regexp`` are those that Airflow itself deserializes.
         """
         changes: dict[str, object] = {}
+        if classes:
+            changes["allowed_classes"] = (*self.allowed_classes, *classes)
+        if classes_regexp:
+            changes["allowed_classes_regexp"] = (*self.allowed_classes_regexp, *classes_regexp)
         if peer_path and not self.path:
             changes["path"] = peer_path
-        elif peer_path not in ("", self.path, *self.read_paths) and _is_location(peer_path):
+        elif peer_path not in ("", self.path, *self.read_paths) and is_location(peer_path):
             changes["read_paths"] = (*self.read_paths, peer_path)
         if 0 < row_limit < self.inline_limit:
             changes["inline_limit"] = row_limit
@@ -227,28 +269,13 @@ class Settings(BaseModel):
             raise _config_error(error) from None
 
 
-def parse_duration(text: str) -> timedelta:
-    """The duration that a text such as ``90s``, ``5m``, ``72h`` or ``7d`` means; ``ValueError`` otherwise."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError("must be a number with a unit: 90s, 5m, 72h or 7d")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
-
-
-def format_duration(duration: timedelta) -> str:
-    """The text that :func:`parse_duration` reads, in the largest unit that divides it."""
-    seconds = duration.total_seconds()
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds and seconds % length == 0:
-            return f"{seconds // length:.0f}{unit}"
-    return f"{seconds:g}s"
-
-
 def default_text(name: str) -> str:
     """The default of a setting as a configuration file holds it."""
     default = Settings.model_fields[name].default
     if isinstance(default, SecretStr):
         return default.get_secret_value()
+    if isinstance(default, bool):
+        return str(default).lower()
     if isinstance(default, timedelta):
         return format_duration(default)
     return " ".join(default) if isinstance(default, tuple) else str(default)
@@ -258,14 +285,6 @@ def _checked_path(value: str) -> str:
     if any(mark in value for mark in "#?") or any(char.isspace() for char in value):
         raise ValueError("a path holds no '#', '?' or white space")
     return value.rstrip("/") if not value.endswith("://") else value
-
-
-def _is_location(path: str) -> bool:
-    """Whether blobs of ours could lie there; what is not cannot hold anything this backend has to read."""
-    try:
-        return bool(location_of(path))
-    except ConfigError:
-        return False
 
 
 def _config_error(error: ValidationError) -> ConfigError:

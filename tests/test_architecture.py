@@ -16,9 +16,9 @@ PACKAGE = ROOT / "offload_backend"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = {
-    "data": ["address", "errors", "location", "ref", "row", "settings"],
+    "data": ["address", "durations", "errors", "location", "ref", "row", "settings"],
     "port": ["blobfile", "blobstore", "codecs", "corestore", "peervalue", "rootsource"],
-    "policy": ["knownrefs", "lifecycle", "offloader", "reclaimer", "storemap"],
+    "policy": ["knownrefs", "lifecycle", "offloader", "recent", "reclaimer", "storemap"],
     "store": ["stores"],
     "core store": ["corestores"],
     "opening": ["stores.opening"],

@@ -21,12 +21,18 @@ def load_settings() -> Settings:
     return settings.beside_airflow(
         peer_path=conf.get("common.io", "state_store_objectstorage_path", fallback="") or "",
         row_limit=conf.getint("state_store", "max_value_storage_bytes", fallback=0),
+        classes=_words("allowed_deserialization_classes"),
+        classes_regexp=_words("allowed_deserialization_classes_regexp"),
     )
 
 
 def clears_on_success() -> bool:
     """Whether ``clear`` may be called while the rows still exist (``[state_store] clear_on_success``)."""
     return bool(conf.getboolean("state_store", "clear_on_success", fallback=False))
+
+
+def _words(option: str) -> list[str]:
+    return str(conf.get("core", option, fallback="") or "").split()
 
 
 def _known_options() -> dict[str, str]:

@@ -22,7 +22,7 @@ def difference(store: BlobStore, name: str, size: int, content: str) -> tuple[st
     frames, raw, seal, digest = content.split(" ")
     try:
         if frames == "sealed":
-            return _sealed(store, name, size, int(raw), int(seal), digest)
+            return _sealed(store, name, size, raw=int(raw), seal=int(seal), blake3=digest)
         return _whole(store, name, size, digest)
     except BlobNotFoundError:
         return "gone", 0
@@ -40,7 +40,7 @@ def _whole(store: BlobStore, name: str, size: int, sha256: str) -> tuple[str, in
     return "", got
 
 
-def _sealed(store: BlobStore, name: str, size: int, raw: int, seal: int, blake3: str) -> tuple[str, int]:
+def _sealed(store: BlobStore, name: str, size: int, *, raw: int, seal: int, blake3: str) -> tuple[str, int]:
     """The seal, then every frame, each held in memory until its digest is known."""
     if not 0 < seal <= min(size, most_sealed_bytes(raw)):
         return f"corrupt: a blob of {size} bytes has no seal of {seal}", 0

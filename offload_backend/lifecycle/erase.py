@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from offload_backend.address import parse_blob_name
+from offload_backend.durations import format_duration
 from offload_backend.errors import Refusal, RefusedError
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.holders import holders, pinned
@@ -17,7 +18,7 @@ from offload_backend.lifecycle.preflight import require_owner
 from offload_backend.lifecycle.selection import AssetSelection, Selection
 from offload_backend.location import location_of, relative_name, shown, without_user
 from offload_backend.rootsource import Root, root_of
-from offload_backend.settings import Settings, format_duration
+from offload_backend.settings import Settings
 
 if TYPE_CHECKING:
     from offload_backend.blobstore import BlobInfo, BlobStore

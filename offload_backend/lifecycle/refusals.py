@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 
+from offload_backend.durations import format_duration
 from offload_backend.errors import CollectorError, ConfigError, Refusal
 from offload_backend.lifecycle.evidence import Clocks, Standing
 from offload_backend.lifecycle.records import ManifestHeader
 from offload_backend.location import parse_location
-from offload_backend.settings import format_duration
 
 __all__ = [
     "ACCEPTABLE",

@@ -35,9 +35,12 @@ def test_values_may_be_text_as_configuration_files_hold_them():
         ("inline_limit", "64k"),
         ("max_value_bytes", "0"),
         ("compression_level", "20"),
-        ("compression_level", "0"),
+        ("compression_level", "-1"),
         ("reclaim", "maybe"),
         ("transport", "ftp"),
+        ("codec", "yaml"),
+        ("copy_unchanged", "perhaps"),
+        ("allowed_classes_regexp", "my_company\\.("),
         ("concurrency", "0"),
         ("concurrency", "65"),
         ("part_size", "5242879"),
@@ -131,3 +134,11 @@ def test_a_path_ends_without_a_slash(given, kept):
 
 def test_the_inline_limit_is_what_airflow_warns_about():
     assert Settings().inline_limit == 65_535
+
+
+def test_the_classes_that_airflow_deserializes_are_allowed_beside_our_own():
+    own = Settings.load({"allowed_classes": "a.* b.C", "allowed_classes_regexp": r"c\..*"})
+    both = own.beside_airflow(peer_path="", row_limit=0, classes=["airflow.*"], classes_regexp=["d"])
+    assert both.allowed_classes == ("a.*", "b.C", "airflow.*")
+    assert both.allowed_classes_regexp == (r"c\..*", "d")
+    assert own.beside_airflow(peer_path="", row_limit=0) == own
