@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import arena, contestants, plan, processes, servers
 
-__all__ = ["KINDS", "main", "set_and_get"]
+__all__ = ["KINDS", "main", "set_and_get", "url_of"]
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 KINDS = {"transport": ("bulk:send", "bulk:fetch")}
@@ -81,13 +81,13 @@ def set_and_get(
     case = {"shape": shape, "megabytes": megabytes}
     figures = processes.run_forked(kinds[0], environment, server.endpoint, **case)
     rows = figures.pop("rows")
-    stored = server.size(bucket, _url(rows))
+    stored = server.size(bucket, url_of(rows))
     found = processes.run_forked(kinds[1], environment, server.endpoint, rows=rows, **case)
     yield "set", {**figures, "stored": stored, "json": found["json"]}
     yield "get", {**found, "stored": stored}
 
 
-def _url(rows: dict[tuple[str, str], str]) -> str:
+def url_of(rows: dict[tuple[str, str], str]) -> str:
     """The blob that the row refers to."""
     (row,) = rows.values()
     return str(json.loads(row)["__airflow_state_ref__"]).partition("#")[0]
