@@ -66,8 +66,8 @@ class FsspecBlobStore:
     def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         path = self._path(name)
-        parts = parts_of(chunks, self._part_size)
-        first = next(parts, bytearray())
+        parts = (b"".join(part) for part in parts_of(chunks, self._part_size))
+        first = next(parts, b"")
         second = next(parts, None)
         if not self._keeps_objects:
             with self._translated("put", name):
@@ -75,7 +75,7 @@ class FsspecBlobStore:
         try:
             if second is None:
                 with self._translated("put", name):
-                    self._filesystem.pipe_file(path, bytes(first))
+                    self._filesystem.pipe_file(path, first)
             else:
                 self._write(name, path, chain((first, second), parts))
         except BaseException:
@@ -146,7 +146,7 @@ class FsspecBlobStore:
         failed = failed_deletes(wanted, 1, self._delete_one)
         return DeleteReport(tuple(name for name in wanted if name not in failed), failed)
 
-    def _write(self, name: str, path: str, parts: Iterator[bytearray]) -> None:
+    def _write(self, name: str, path: str, parts: Iterator[bytes]) -> None:
         """Write part by part. Closing publishes, so a writer is only closed when all is written."""
         with self._translated("put", name):
             writer = self._filesystem.open(path, "wb", block_size=self._part_size)

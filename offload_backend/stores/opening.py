@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from offload_backend.blobstore import BlobStore
 from offload_backend.errors import ConfigError
 from offload_backend.location import EXAMPLE, StorageUrl, parse_location
 from offload_backend.settings import Settings
 from offload_backend.stores.memory import MemoryBlobStore
+
+if TYPE_CHECKING:
+    from offload_backend.stores.s3_objects import S3Objects
 
 __all__ = ["open_s3", "open_store"]
 
@@ -41,17 +44,26 @@ def open_store(path: str, settings: Settings) -> BlobStore:
     if url.scheme == "memory":
         # Atomic by itself: a lock could be held by another thread at the moment of a fork, for good.
         return _memory_stores.setdefault(str(url), MemoryBlobStore(str(url)))
-    if url.scheme == "s3" and settings.transport == "boto3":
+    if url.scheme == "s3" and settings.transport != "fsspec":
         return open_s3(path, settings)
     return _open_fsspec(url, settings)
 
 
 def open_s3(path: str, settings: Settings) -> BlobStore:
-    """The boto3 store of an ``s3://`` path."""
+    """The store of an ``s3://`` path that needs neither s3fs nor fsspec."""
     from offload_backend.stores.s3 import S3BlobStore
     from offload_backend.stores.s3_client import client_maker
 
-    return S3BlobStore(str(parse_location(path)), client_maker(settings.options), settings)
+    url, make_client = parse_location(path), client_maker(settings.options)
+    if settings.transport == "boto3":
+        return S3BlobStore(str(url), make_client, settings)
+
+    def direct() -> S3Objects | None:
+        from offload_backend.stores.s3_direct import direct_objects
+
+        return direct_objects(url.authority, settings.options, settings)
+
+    return S3BlobStore(str(url), make_client, settings, direct)
 
 
 def _open_fsspec(url: StorageUrl, settings: Settings) -> BlobStore:

@@ -1,23 +1,26 @@
-"""Blobs in S3, or in what speaks its language, through boto3."""
+"""Blobs in S3, or in what speaks its language. Listing and deleting go through boto3, all else through a port."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from offload_backend.blobstore import BlobInfo, DeleteReport
+from offload_backend.blobstore import BlobInfo, Buffer, DeleteReport
 from offload_backend.errors import BlobNotFoundError, ConfigError, OffloadError, StoreError
 from offload_backend.location import checked_name, checked_prefix, parse_location
 from offload_backend.settings import Settings
 from offload_backend.stores.deleting import failed_deletes
 from offload_backend.stores.parts import parts_of
+from offload_backend.stores.s3_boto3 import Boto3Objects
 from offload_backend.stores.s3_client import client_config
 from offload_backend.stores.s3_errors import code_and_status, s3_error, s3_errors
 from offload_backend.stores.s3_multipart import MultipartUpload
-from offload_backend.stores.s3_read import read_object
+from offload_backend.stores.s3_objects import S3Objects, SentPart, Target
+from offload_backend.stores.s3_read import Ask, fill_buffer, read_object
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -42,14 +45,22 @@ class S3BlobStore:
     yet the blob may be there.
     """
 
-    def __init__(self, location: str, make_client: Callable[[Config], Any], settings: Settings) -> None:
+    def __init__(
+        self,
+        location: str,
+        make_client: Callable[[Config], Any],
+        settings: Settings,
+        direct: Callable[[], S3Objects | None] = lambda: None,
+    ) -> None:
         url = parse_location(location)
         self._location = location
         self._bucket = url.authority
         self._root = f"{url.path}/" if url.path else ""
         self._make_client = make_client
+        self._direct = direct
         self._settings = settings
         self._client: Any = None
+        self._objects: S3Objects | None = None
         self._lock = threading.Lock()
 
     @property
@@ -57,35 +68,37 @@ class S3BlobStore:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         return self._location
 
-    def put(self, name: str, chunks: Iterable[bytes]) -> None:
+    def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
-        key, place = self._key(name), self._place(name)
+        target = self._target(name)
         parts = parts_of(chunks, self._settings.part_size)
-        first = next(parts, bytearray())
+        first = next(parts, [])
         second = next(parts, None)
-        client = self._connected()
+        objects = self._transport()
         if second is None:
-            with s3_errors("PutObject", place):
-                client.put_object(Bucket=self._bucket, Key=key, Body=first)
+            objects.put(target, first)
             return
         every_part = chain((first, second), parts)
         del first, second  # or this frame would hold two parts in memory until the last one is sent
         concurrency = self._settings.concurrency
-        MultipartUpload(client, self._bucket, key, location=place, concurrency=concurrency).run(every_part)
+        MultipartUpload(objects, target, concurrency=concurrency).run(
+            partial(_upload, objects, target, part) for part in every_part
+        )
 
     def get(self, name: str) -> Iterator[bytes]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
-        attempts = self._settings.max_attempts
-        yield from read_object(self._reader(name), self._place(name), attempts=attempts)
+        target = self._target(name)
+        yield from read_object(self._asking(target), target.location, attempts=self._settings.max_attempts)
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         if start < 0 or length < 0:
             raise ValueError("start and length are not negative")
+        target = self._target(name)
         # HTTP has no empty range: one byte is asked for, so that a missing blob is noticed all the same.
         chunks = read_object(
-            self._reader(name),
-            self._place(name),
+            self._asking(target),
+            target.location,
             attempts=self._settings.max_attempts,
             start=start,
             end=start + max(length, 1),
@@ -96,6 +109,16 @@ class S3BlobStore:
             if code_and_status(error.__cause__)[1] == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return b""
             raise
+
+    def read_into(self, name: str, start: int, buffer: memoryview, total: int) -> None:
+        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        if start < 0:
+            raise ValueError("start is not negative")
+        if not buffer and total:
+            start, buffer = 0, memoryview(bytearray(1))  # HTTP has no empty range
+        target, attempts = self._target(name), self._settings.max_attempts
+        ask = self._asking(target)
+        fill_buffer(ask, target.location, attempts=attempts, start=start, buffer=buffer, total=total)
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
@@ -161,14 +184,14 @@ class S3BlobStore:
             pass
         return {}
 
-    def _reader(self, name: str) -> Callable[..., Any]:
-        key, place, client = self._key(name), self._place(name), self._connected()
+    def _asking(self, target: Target) -> Ask:
+        return partial(self._transport().get, target)
 
-        def request(**parameters: str) -> Any:
-            with s3_errors("GetObject", place):
-                return client.get_object(Bucket=self._bucket, Key=key, **parameters)
-
-        return request
+    def _transport(self) -> S3Objects:
+        """What sends the requests of the hot path."""
+        if self._objects is None:
+            self._objects = self._direct() or Boto3Objects(self._connected(), self._bucket)
+        return self._objects
 
     def _connected(self) -> Any:
         with self._lock:
@@ -199,3 +222,10 @@ class S3BlobStore:
 
     def _place(self, name: str) -> str:
         return f"{self._location}/{name}"
+
+    def _target(self, name: str) -> Target:
+        return Target(self._key(name), self._place(name))
+
+
+def _upload(objects: S3Objects, target: Target, part: Sequence[Buffer], upload_id: str, number: int) -> SentPart:
+    return objects.send_part(target, upload_id, number, part)

@@ -11,7 +11,7 @@ from offload_backend.settings import Settings
 if TYPE_CHECKING:
     from botocore.config import Config
 
-__all__ = ["client_config", "client_maker"]
+__all__ = ["client_config", "client_maker", "require_boto3", "sorted_options"]
 
 _SESSION = {
     "key": "aws_access_key_id",
@@ -34,7 +34,7 @@ def client_config(settings: Settings) -> Config:
     Answers are not checked by S3's own checksums where those are optional: the digest in the ref
     covers the blob, and S3-compatible stores often get them wrong for ranges.
     """
-    _require_boto3()
+    require_boto3()
     from botocore.config import Config
 
     return Config(
@@ -52,10 +52,10 @@ def client_maker(options: Mapping[str, Any]) -> Callable[[Config], Any]:
 
     Raises :class:`ConfigError` for an option that is not known, at once.
     """
-    session_options, client_options = _sorted_options(options)
+    session_options, client_options = sorted_options(options)
 
     def make_client(config: Config) -> Any:
-        _require_boto3()
+        require_boto3()
         from boto3.session import Session
 
         return Session(**session_options).client("s3", config=config, **client_options)
@@ -63,7 +63,7 @@ def client_maker(options: Mapping[str, Any]) -> Callable[[Config], Any]:
     return make_client
 
 
-def _sorted_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def sorted_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What belongs to a session and what to a client; fsspec's ``client_kwargs`` may hold either."""
     given = {**options, **(options.get("client_kwargs") or {})}
     given.pop("client_kwargs", None)
@@ -78,7 +78,8 @@ def _sorted_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     return session, {_CLIENT[name]: value for name, value in given.items() if name in _CLIENT}
 
 
-def _require_boto3() -> None:
+def require_boto3() -> None:
+    """Raises :class:`ConfigError`, which names the extra, where boto3 is not installed."""
     try:
         import boto3  # noqa: F401 - only whether it is there
     except ImportError as error:

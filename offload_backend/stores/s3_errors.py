@@ -1,4 +1,4 @@
-"""What a refusal by S3, or by something compatible with it, means for the caller."""
+"""What a refusal by S3, or by something compatible with it, means for the caller, whichever client met it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from typing import Any
 
 from offload_backend.errors import BlobNotFoundError, ConfigError, OffloadError, StoreError
 
-__all__ = ["code_and_status", "s3_error", "s3_errors"]
+__all__ = [
+    "NoAnswerError",
+    "RefusalError",
+    "answer_was_lost",
+    "code_and_status",
+    "is_passing",
+    "s3_error",
+    "s3_errors",
+]
 
 _RIGHTS = {
     "PutObject": "s3:PutObject",
     "CreateMultipartUpload": "s3:PutObject",
     "UploadPart": "s3:PutObject",
     "CompleteMultipartUpload": "s3:PutObject",
+    "UploadPartCopy": "s3:PutObject and s3:GetObject",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "GetObject": "s3:GetObject",
     "ListObjectsV2": "s3:ListBucket",
@@ -46,6 +55,16 @@ _THROTTLED = frozenset(
         "TooManyRequests",
     }
 )
+_AGAIN = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "RequestTimeoutException"})
+_AGAIN_STATUS = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 _ELSEWHERE = frozenset(
     {
         "AuthorizationHeaderMalformed",
@@ -67,20 +86,57 @@ _NO_CREDENTIALS = frozenset(
 _BAD_SETTING = frozenset(
     {"ConfigNotFound", "InvalidRegionError", "NoRegionError", "ParamValidationError", "ProfileNotFound"}
 )
+_LONGEST_CODE = 64
 _GIVE_CREDENTIALS = (
     "write [offload_backend] path = s3://conn_id@bucket/prefix with an Airflow connection, set "
     "storage_options, or give the worker AWS credentials (environment, profile or role)"
 )
 
 
+class RefusalError(Exception):
+    """An error that S3 answered; ``repeated``: an earlier try of the same request may have been carried out."""
+
+    def __init__(self, code: str, status: int, *, repeated: bool = False) -> None:
+        super().__init__(code or str(status))
+        self.code = code
+        self.status = status
+        self.repeated = repeated
+
+
+class NoAnswerError(Exception):
+    """No answer, or not the whole of one.
+
+    ``kind`` is botocore's name for what happened; ``final``: another try will not help.
+    """
+
+    def __init__(self, kind: str, *, final: bool = False) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.final = final
+
+
 def code_and_status(error: BaseException | None) -> tuple[str, int]:
-    """S3's error code and the HTTP status of a botocore ``ClientError``; ``("", 0)`` of anything else."""
+    """S3's error code and the HTTP status, of ours or of botocore's error; ``("", 0)`` of anything else."""
+    if isinstance(error, RefusalError):
+        return error.code[:_LONGEST_CODE], error.status
     answer: Any = getattr(error, "response", None)
     if not isinstance(answer, dict):
         return "", 0
-    code = str(answer.get("Error", {}).get("Code", ""))[:64]
+    code = str(answer.get("Error", {}).get("Code", ""))[:_LONGEST_CODE]
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return code, int(status or (code if code.isdigit() else 0))
+
+
+def answer_was_lost(error: BaseException | None) -> bool:
+    """Whether a repeated request met an upload that an earlier try of it had completed."""
+    metadata = getattr(error, "response", {}).get("ResponseMetadata", {})
+    repeated = error.repeated if isinstance(error, RefusalError) else metadata.get("RetryAttempts", 0) > 0
+    return code_and_status(error)[0] == "NoSuchUpload" and repeated
+
+
+def is_passing(code: str, status: int) -> bool:
+    """Whether the same request is worth another try at once."""
+    return code in _THROTTLED or code in _AGAIN or status in _AGAIN_STATUS
 
 
 @contextmanager
@@ -95,7 +151,7 @@ def s3_errors(operation: str, location: str) -> Iterator[None]:
 
 
 def s3_error(error: BaseException, operation: str, location: str) -> OffloadError:
-    """Our error for one of botocore's. It tells code and operation, never the server's own text."""
+    """Our error for a client's. It tells code and operation, never the server's own text."""
     code, status = code_and_status(error)
     if not code and not status:
         return _without_answer(error, operation, location)
@@ -146,7 +202,7 @@ def _judge(code: str, status: int, operation: str) -> tuple[str, bool, str]:
 
 
 def _without_answer(error: BaseException, operation: str, location: str) -> OffloadError:
-    kind = type(error).__name__
+    kind = error.kind if isinstance(error, NoAnswerError) else type(error).__name__
     if kind in _NO_CREDENTIALS:
         return StoreError(
             f"no credentials for {operation}: {kind}",

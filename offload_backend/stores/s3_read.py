@@ -1,44 +1,95 @@
-"""Reading an object, across connections that break half way."""
+"""Reading one object of S3, through answers that break half way."""
 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from http import HTTPStatus
+from typing import TypeAlias, TypeVar
 
-from offload_backend.errors import StoreError
-from offload_backend.stores.s3_errors import s3_error
+from offload_backend.errors import BlobCorruptError, StoreError
+from offload_backend.stores.s3_errors import NoAnswerError, code_and_status, s3_error
+from offload_backend.stores.s3_objects import ObjectReader
 
-__all__ = ["read_object"]
+__all__ = ["Ask", "fill_buffer", "read_object"]
 
 CHUNK = 1024 * 1024
 _PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)", re.ASCII)
+_Piece = TypeVar("_Piece", bytes, memoryview)
 _log = logging.getLogger(__name__)
+
+Ask: TypeAlias = Callable[[int, int | None, str], ObjectReader]
+"""Sends a GetObject: start, end (not included; ``None``: the object's), and the ETag it must have, or empty."""
 
 
 def read_object(
-    request: Callable[..., Any], location: str, *, attempts: int, start: int = 0, end: int | None = None
+    ask: Ask, location: str, *, attempts: int, start: int = 0, end: int | None = None
 ) -> Iterator[bytes]:
     """The object's bytes from ``start`` up to ``end``, which is not included, in chunks.
 
-    ``request`` sends one GetObject with the parameters it is given. There is one request, unless its
-    answer breaks off: then the rest of the same object is asked for, until ``attempts`` answers in a row
-    have brought less than a chunk.
+    There is one request, unless its answer breaks off: then the rest of the same object is asked for,
+    until ``attempts`` answers in a row have brought less than a chunk.
     """
-    from botocore.exceptions import HTTPClientError, IncompleteReadError
+    return _pieces(ask, location, lambda reader, _: reader.read(CHUNK), attempts=attempts, start=start, end=end)
 
+
+def fill_buffer(ask: Ask, location: str, *, attempts: int, start: int, buffer: memoryview, total: int) -> None:
+    """Fill the buffer with an object's bytes from ``start``, asking as :func:`read_object` does.
+
+    Raises :class:`BlobCorruptError` unless the object has ``total`` bytes.
+    """
+    whole = start == 0 and len(buffer) == total
+
+    def sized(offset: int, end: int | None, etag: str) -> ObjectReader:
+        try:
+            reader = ask(offset, end, etag)
+        except StoreError as error:
+            if code_and_status(error.__cause__)[1] == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise _of_another_size(location, total) from error
+            raise
+        matched = _RANGE.match(reader.content_range)
+        size = reader.length if offset == 0 and end is None else int(matched[2]) if matched else None
+        if size not in (None, total):
+            reader.close()
+            raise _of_another_size(location, total)
+        return reader
+
+    def take(reader: ObjectReader, offset: int) -> memoryview:
+        rest = buffer[offset - start :]
+        if not rest and whole and reader.length is None and reader.read(1):
+            raise _of_another_size(location, total)
+        return rest[: reader.readinto(rest)] if rest else rest
+
+    end = None if whole else start + len(buffer)
+    taken = _pieces(sized, location, take, attempts=attempts, start=start, end=end)
+    if sum(map(len, taken)) != len(buffer):
+        raise _of_another_size(location, total)
+
+
+def _pieces(
+    ask: Ask,
+    location: str,
+    take: Callable[[ObjectReader, int], _Piece],
+    *,
+    attempts: int,
+    start: int,
+    end: int | None,
+) -> Iterator[_Piece]:
+    """What ``take`` takes from the answers that together hold the range, until it takes nothing."""
     offset, etag, broken = start, "", 0
     while True:
-        answer = request(**_parameters(offset, end, etag))
-        etag = _same_object(answer, offset, end, etag, location)
-        body, began = answer["Body"], offset
+        reader = ask(offset, end, etag)
+        began = offset
         try:
-            while chunk := body.read(CHUNK):
-                yield chunk
-                offset += len(chunk)
-        except (HTTPClientError, IncompleteReadError, OSError) as error:
+            etag = _same_object(reader, offset, end, etag, location)
+            while piece := take(reader, offset):
+                yield piece
+                offset += len(piece)
+        except NoAnswerError as error:
             broken = 1 if offset - began >= CHUNK else broken + 1
             if broken >= attempts:
                 raise s3_error(error, "GetObject", location) from error
@@ -47,22 +98,20 @@ def read_object(
         else:
             return
         finally:
-            body.close()
+            reader.close()
 
 
-def _parameters(offset: int, end: int | None, etag: str) -> dict[str, str]:
-    parameters = {"IfMatch": etag} if etag else {}
-    if offset or end is not None:
-        parameters["Range"] = f"bytes={offset}-{'' if end is None else end - 1}"
-    return parameters
-
-
-def _same_object(answer: Any, offset: int, end: int | None, etag: str, location: str) -> str:
+def _same_object(reader: ObjectReader, offset: int, end: int | None, etag: str, location: str) -> str:
     """The answer's ETag, once it is sure that it holds what was asked for: not every store keeps to it."""
-    answered = str(answer.get("ETag", ""))
-    if etag and answered != etag:
+    if etag and reader.etag != etag:
         raise StoreError("the blob changed while it was read", reason="failed", location=location)
     ranged = offset or end is not None
-    if ranged and not str(answer.get("ContentRange", "")).startswith(f"bytes {offset}-"):
+    if ranged and not reader.content_range.startswith(f"bytes {offset}-"):
         raise StoreError("the store ignores requests for a range", reason="failed", location=location)
-    return answered
+    return reader.etag
+
+
+def _of_another_size(location: str, total: int) -> BlobCorruptError:
+    return BlobCorruptError(
+        f"the store has a blob of another size than the {total} bytes of its ref", location=location
+    )

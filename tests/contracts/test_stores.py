@@ -18,6 +18,7 @@ from offload_backend.stores.memory import MemoryBlobStore
 from offload_backend.stores.opening import open_store
 from offload_backend.stores.s3 import S3BlobStore
 from offload_backend.stores.s3_client import client_config, client_maker
+from offload_backend.stores.s3_direct import direct_objects
 from offload_backend.testing.blob_store import BlobStoreContract
 from tests.conftest import CREDENTIALS
 
@@ -133,6 +134,19 @@ class TestLocal(BlobStoreContract):
     @pytest.fixture
     def raw(self, tmp_path):
         return RawFiles(tmp_path / "not/yet/there")
+
+
+class TestS3Directly(BlobStoreContract):
+    @pytest.fixture
+    def store(self, bucket, shared_client):
+        settings = Settings(part_size=PART_SIZE, storage_options=bucket.options)
+        direct = direct_objects(bucket.name, settings.options, settings)
+        assert direct is not None
+        return S3BlobStore(f"{bucket.url}/state", lambda _: shared_client, settings, lambda: direct)
+
+    @pytest.fixture
+    def raw(self, bucket):
+        return RawBucket(bucket, "state/")
 
 
 class TestS3ThroughBoto3(BlobStoreContract):

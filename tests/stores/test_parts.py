@@ -13,7 +13,7 @@ TIB = 1024**4
 
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 30))
 def test_parts_are_the_same_bytes_cut_evenly(chunks, size):
-    parts = list(parts_of(chunks, size))
+    parts = [b"".join(part) for part in parts_of(chunks, size)]
     assert b"".join(parts) == b"".join(chunks)
     assert all(len(part) == size for part in parts[:-1])
     assert all(0 < len(part) <= size for part in parts)
@@ -24,7 +24,7 @@ def test_parts_are_cut_as_soon_as_they_are_full():
         yield b"12345"
         raise AssertionError("read further than needed")
 
-    assert next(parts_of(source(), 5)) == b"12345"
+    assert b"".join(next(parts_of(source(), 5))) == b"12345"
 
 
 def test_the_first_4800_parts_are_equal_and_no_part_is_smaller_than_the_one_before():
