@@ -14,6 +14,8 @@ import os
 import re
 import time
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
@@ -43,7 +45,7 @@ _WITH_REGION = 5
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
 _SEGMENT = r"(?=[^/])(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9_.-]|%[0-9A-F]{2})*(?:~(?:[0-9a-f]{32})?)?"
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_NAME = re.compile(
+_NAME = (
     rf"v1/(?P<deployment>{_SEGMENT})/"
     rf"(?P<scope>task/{_SEGMENT}/{_SEGMENT}/(?:region={_UUID}/)?{_SEGMENT}/-?[0-9]+"
     rf"|asset/(?:name|uri)={_SEGMENT})/"
@@ -93,8 +95,7 @@ class AssetAddress:
 StateAddress = TaskAddress | AssetAddress
 
 
-@dataclass(frozen=True)
-class BlobName:
+class BlobName(NamedTuple):
     """A parsed blob name: who owns it (``deployment``), whose state (``scope``, ``key``, encoded) and its id."""
 
     deployment: str
@@ -176,7 +177,7 @@ def _scope(address: StateAddress) -> str:
 
 def parse_blob_name(name: str) -> BlobName | None:
     """The parts of a name written by :func:`blob_name`, or ``None`` for anything else."""
-    match = _NAME.fullmatch(name)
+    match = re.fullmatch(_NAME, name)  # compiled, and kept by re, where there is a name to parse
     return BlobName(**match.groupdict()) if match else None
 
 
@@ -190,6 +191,7 @@ def _text(segment: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=256)  # a task says the same few names again with every set
 def _segment(text: str) -> str:
     """One path segment: percent-encoded, never empty, ``.`` or ``..``; a long one is cut and hashed."""
     if not text:

@@ -9,9 +9,8 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Known", "KnownRefs", "KnownRow", "Row", "Writer"]
 
@@ -55,8 +54,7 @@ class Writer:
         return thread is None or not thread.is_alive()
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """A ref: when it was met, counted over the process, and who wrote it (``None``: it was read)."""
 
     row: Row
@@ -65,7 +63,6 @@ class Known:
     met: int
 
 
-@dataclass
 class KnownRow:
     """What is known of one row.
 
@@ -73,10 +70,11 @@ class KnownRow:
     each writer, the sets until the row is worth reading; ``looked_at`` is in seconds of the monotonic clock.
     """
 
-    refs: dict[str, Known] = field(default_factory=dict)
-    last_write: int = 0
-    looks: dict[Writer, int] = field(default_factory=dict)
-    looked_at: float = field(default_factory=time.monotonic)
+    def __init__(self) -> None:
+        self.refs: dict[str, Known] = {}
+        self.last_write = 0
+        self.looks: dict[Writer, int] = {}
+        self.looked_at = time.monotonic()
 
 
 class KnownRefs:

@@ -7,7 +7,8 @@ Nothing is percent-decoded: names mean the characters they are written in.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from offload_backend.errors import ConfigError, ForeignRefError
 
@@ -40,8 +41,7 @@ _NAME_CHARACTERS = re.compile(r"[!-~]*", re.ASCII)
 _NOT_IN_NAMES = frozenset("#?\\")
 
 
-@dataclass(frozen=True)
-class StorageUrl:
+class StorageUrl(NamedTuple):
     """A location taken apart; ``authority`` is the bucket or the host, ``path`` has no outer slashes."""
 
     scheme: str
@@ -53,6 +53,7 @@ class StorageUrl:
         return f"{self.scheme}://{self.authority}" + (f"/{self.path}" if self.path else "")
 
 
+@lru_cache(maxsize=64)  # the same few paths, with every ref
 def parse_location(path: str) -> StorageUrl:
     """The parts of a configured path; :class:`ConfigError` for one that names no single place."""
     url = path if "://" in path else f"file://{path}"

@@ -192,8 +192,10 @@ class Reclaimer:
                 self._count(refs.rows.get(row))
 
     def _count(self, known: KnownRow | None) -> None:
+        if known is None:
+            return
         writer = Writer()
-        if known is not None and not writer.is_coroutine:
+        if not writer.is_coroutine:
             known.looks[writer] = known.looks.get(writer, self._pause + _KEPT_WHILE_RUNNING) - 1
 
     def _own_refs(self) -> KnownRefs:

@@ -10,9 +10,12 @@ import json
 
 from offload_backend.ref import is_ref
 
-__all__ = ["ENVELOPE_KEY", "envelope", "envelope_size", "open_envelope", "row_text"]
+__all__ = ["ENVELOPE_KEY", "envelope", "envelope_size", "fits_row", "open_envelope", "row_text"]
 
 ENVELOPE_KEY = "__airflow_state_ref__"
+_FIXED = len('{"__airflow_state_ref__": ""}')
+_MOST_PER_CHARACTER = len(r"\\ud83d\\ude00")
+"""Bytes of a row for one character of JSON: an emoji's two escapes, escaped once more."""
 
 
 def envelope(text: str) -> str:
@@ -27,6 +30,14 @@ def envelope_size(json_text: str) -> int:
     twice, and characters outside ASCII grow to escapes of up to seven bytes each.
     """
     return len(envelope(json.dumps(json.loads(json_text))))
+
+
+def fits_row(json_text: str, limit: int) -> bool:
+    """Whether the row takes at most ``limit`` bytes when ``json_text`` is kept inline in an envelope.
+
+    As :func:`envelope_size` tells, which takes as long as encoding the value twice: a short text needs no telling.
+    """
+    return _FIXED + _MOST_PER_CHARACTER * len(json_text) <= limit or envelope_size(json_text) <= limit
 
 
 def open_envelope(value: object) -> str | None:

@@ -167,7 +167,7 @@ def check_key(key: str) -> None:
         problem = "has a line break, which Airflow's API does not find again"
     elif len(key) > MAX_KEY:
         problem = f"has {len(key)} characters, more than the {MAX_KEY} that Airflow's tables hold"
-    elif any("\ud800" <= char <= "\udfff" for char in key):
+    elif not key.isascii() and any("\ud800" <= char <= "\udfff" for char in key):
         problem = "has a lone surrogate, which cannot be sent to Airflow's API"
     if problem:
         raise InvalidKeyError(f"the key {problem}", key=str(key)[:80], hint="choose another key")

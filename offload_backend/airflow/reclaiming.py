@@ -46,7 +46,7 @@ class Reclaiming:
         """Delete what earlier sets of this key left behind, if it is time to, and if a row can be read here."""
         row = blob_scope(address, key)
         place = self._places.get(row) or self._found(row, place_for(address, key))
-        if place is None or on_event_loop() or not self._reclaimer.is_due(row):
+        if place is None or not self._reclaimer.is_due(row) or on_event_loop():
             return
         now = self._rows.read(place)
         self._reclaimer.delete(self._reclaimer.superseded(row, now.named if now else None))

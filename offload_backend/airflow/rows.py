@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from airflow.sdk.execution_time import comms
@@ -24,8 +23,7 @@ __all__ = ["Place", "RowNow", "Rows", "on_event_loop", "place_for", "place_of"]
 _HASHED = "~"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a row is, in the words of Airflow's messages: of this task instance, or of an asset."""
 
     key: str
@@ -41,8 +39,7 @@ class Place:
         return comms.GetAssetStateStoreByUri(uri=self.asset.uri, key=key)
 
 
-@dataclass(frozen=True)
-class RowNow:
+class RowNow(NamedTuple):
     """What a row says: the text in its envelope, empty if it has none; ``None`` if it was not found."""
 
     named: str | None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from offload_backend.address import StateAddress
 from offload_backend.airflow.configuration import clears_on_success, load_settings
-from offload_backend.airflow.connections import open_store
 from offload_backend.airflow.reclaiming import Reclaiming
 from offload_backend.airflow.rows import Rows, on_event_loop, place_of
 from offload_backend.errors import BlobNotFoundError, ConfigError, StoreError
@@ -17,7 +16,9 @@ from offload_backend.reclaimer import Reclaimer
 from offload_backend.ref import is_ref
 
 if TYPE_CHECKING:
+    from offload_backend.blobstore import BlobStore
     from offload_backend.lifecycle.hooks import Hooks
+    from offload_backend.settings import Settings
 
 __all__ = ["Worker"]
 
@@ -45,11 +46,13 @@ class Worker:
         if self._reclaimer is not None:
             self._reclaiming.before_set(address, key)
         text = self._offloader.offload(value, address, key)
-        if self._reclaimer is not None and is_ref(text):
+        if not is_ref(text):
+            if self._reclaimer is not None:
+                self._reclaimer.wrote_inline(address, key)
+            return text
+        if self._reclaimer is not None:
             self._reclaimer.wrote(text)
-        elif self._reclaimer is not None:
-            self._reclaimer.wrote_inline(address, key)
-        if self._hooks is not None and is_ref(text):
+        if self._hooks is not None:
             hooks = self._hooks
             _notified("on_offloaded", lambda: hooks.on_offloaded(address, key, text))
         return text
@@ -108,10 +111,12 @@ class Worker:
 
     def _resolve(self, text: str) -> Any:
         value = self._offloader.resolve(text)
+        if not is_ref(text):
+            return value
         if self._reclaimer is not None:
             self._reclaimer.read(text)
             self._reclaiming.was_read(text)
-        if self._hooks is not None and is_ref(text):
+        if self._hooks is not None:
             hooks = self._hooks
             _notified("on_resolved", lambda: hooks.on_resolved(text))
         return value
@@ -124,9 +129,7 @@ class Worker:
     @cached_property
     def _hooks(self) -> Hooks | None:
         """The hooks, where there are any; most workers never import their module."""
-        from importlib.metadata import entry_points
-
-        if not self.settings.hooks and not entry_points(group="offload_backend.hooks"):
+        if not self.settings.hooks and not _is_any_installed("offload_backend.hooks"):
             return None
         from offload_backend.lifecycle.hooks import load_hooks
 
@@ -135,6 +138,28 @@ class Worker:
         except ConfigError as error:
             _log.warning("no hook is called: %s", error)
             return None
+
+
+def open_store(path: str, settings: Settings) -> BlobStore:
+    """The store of a configured path; a process that keeps its values inline imports none."""
+    from offload_backend.airflow import connections
+
+    return connections.open_store(path, settings)
+
+
+def _is_any_installed(group: str) -> bool:
+    """Whether a package has an entry point of the group.
+
+    Airflow has read those of all packages, and a task's process inherits what it found; to read them anew
+    takes a task longer than everything else before its first blob.
+    """
+    try:
+        from airflow.sdk._shared.module_loading import entry_points_with_dist as found
+    except ImportError:  # a later Airflow
+        from importlib.metadata import entry_points
+
+        return bool(entry_points(group=group))
+    return next(found(group), None) is not None
 
 
 def _may_be_deleted(error: BlobNotFoundError | StoreError) -> bool:
