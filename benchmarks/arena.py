@@ -23,6 +23,7 @@ this run uses moto. ITS TIMES SAY NOTHING about either backend; requests, stored
 bytes and memory are right. The README is left alone.
 ################################################################################
 """
+_LONGEST = 200
 MOTO = "This run uses moto and tiny values to see that everything works. Its times say nothing."
 
 
@@ -55,7 +56,8 @@ class Arena:
             yield
         except processes.CaseFailedError as error:
             print(f"FAILED: {what}\n{error}", flush=True)
-            self.failures.append(f"{what}: {str(error).strip().splitlines()[-1]}")
+            said = [line for line in str(error).strip().splitlines() if not line.startswith("Hint:")]
+            self.failures.append(f"{what}: {said[-1][:_LONGEST]}")
 
     def load(self) -> float:
         """The machine's load average now."""

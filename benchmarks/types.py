@@ -91,7 +91,8 @@ def table(results: dict[str, Any]) -> str:
             for way in NAMES
         ]
         header = ("value", "way", "`set`", "`get`", "stored", "peak of `set` ÷ value", "peak of `get` ÷ value")
-        parts.append(report.table(server.capitalize(), header, filter(None, rows)))
+        if found:
+            parts.append(report.table(server.capitalize(), header, filter(None, rows)))
     return "\n\n".join(parts)
 
 
