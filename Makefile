@@ -12,7 +12,7 @@ UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test test-long mutants bench bench-quick compare readme lint format lock clean
+.PHONY: help demo test test-long mutants bench bench-curves bench-types bench-quick compare readme lint format lock clean
 
 # Airflow compiles for seconds in every process that may not keep what it compiled;
 # and another environment's paths and pip options have no business in ours.
@@ -31,7 +31,7 @@ MADE34 := $(VENV34)/.made-with-$(VERSION)
 TESTED34 := $(if $(filter 3.10,$(VERSION)),,$(VENV34)/.test)
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.demo ## a real Airflow task stores 100 MB checkpoints, is killed, and resumes
 	@$(PY) -m demo $(ARGS)
@@ -45,14 +45,29 @@ test-long: $(VENV)/.test ## every kill drill and a longer search by the state ma
 bench: $(VENV)/.test $(VENVGO)/.go ## speed, memory and requests beside common-io; half an hour on an idle machine
 	@$(PY) -m benchmarks.run $(ARGS)
 
+bench-curves: $(VENV)/.bench $(VENVGO)/.go ## how the cost grows with sizes, tasks and blobs, with plots; forty minutes, 16 GB
+	@$(PY) -m benchmarks.curves sizes
+	@$(PY) -m benchmarks.curves tasks
+	@$(PY) -m benchmarks.collector
+	@$(PY) -m benchmarks.plots
+
+bench-types: $(VENV)/.bench $(VENVGO)/.go ## arrays, frames, models; and what the next checkpoint sends; forty minutes
+	@$(PY) -m benchmarks.types
+	@$(PY) -m benchmarks.incremental
+
 compare: $(VENV)/.test ## run the comparison with common-io and write its table into the README
 	@$(PY) -m tests.peer.table
 
 readme: $(VENV)/.test ## write the tables of settings and refusals anew
 	@$(PY) -m tests.readme
 
-bench-quick: $(VENV)/.test ## see that the benchmarks work; their times mean nothing
-	@$(PY) -m benchmarks.run --quick $(ARGS)
+bench-quick: $(VENV)/.bench ## see that all benchmarks work; their times mean nothing
+	@$(PY) -m benchmarks.run --quick
+	@$(PY) -m benchmarks.types --quick
+	@$(PY) -m benchmarks.incremental --quick
+	@$(PY) -m benchmarks.curves sizes --quick
+	@$(PY) -m benchmarks.curves tasks --quick
+	@$(PY) -m benchmarks.collector --quick
 
 mutants: $(VENV)/.test ## put known defects into copies of the code and see the tests fail; twenty minutes
 	@$(PY) -m tests.mutation $(ARGS)
@@ -70,15 +85,18 @@ clean: ## remove the environments, the demo's traces and every cache
 	rm -rf $(VENV) $(VENV34) $(VENVGO) .venv-cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-LOCK = $(UV) pip compile pyproject.toml --all-extras --universal --no-header --no-emit-index-url --no-annotate --quiet $(ARGS)
+COMPILE = $(UV) pip compile --universal --no-header --no-emit-index-url --no-annotate --quiet $(ARGS)
+LOCK = $(COMPILE) pyproject.toml --all-extras
 lock: $(MADE) ## resolve requirements/ again; ARGS=--upgrade takes new versions
 	$(LOCK) --group test --python-version 3.10 --fork-strategy requires-python --output-file requirements/test.txt
 	$(LOCK) --group demo --python-version 3.10 --fork-strategy requires-python --constraint requirements/test.txt --output-file requirements/demo.txt
 	$(LOCK) --group airflow34 --python-version 3.11 --output-file requirements/airflow34.txt
+	$(COMPILE) --group pyproject.toml:bench --python-version 3.10 --fork-strategy requires-python --constraint requirements/test.txt --output-file requirements/bench.txt
 
 $(VENV)/.demo: requirements/demo.txt pyproject.toml $(MADE)
 $(VENV)/.test: requirements/test.txt pyproject.toml $(MADE)
-$(VENV)/.demo $(VENV)/.test:
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.test
+$(VENV)/.demo $(VENV)/.test $(VENV)/.bench:
 	@echo "installing $$(wc -l < $<) packages into $(VENV)"
 	@$(UV) pip install --quiet --python $(PY) --requirement $<
 	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .

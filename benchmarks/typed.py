@@ -147,7 +147,7 @@ def weight(value: Any) -> int:
         return sum(map(weight, value.values()))
     if isinstance(value, BaseModel):
         return len(value.model_dump_json())
-    return int(value.memory_usage(deep=False).sum() if hasattr(value, "columns") else value.nbytes)
+    return int(value.memory_usage(deep=True).sum() if hasattr(value, "columns") else value.nbytes)
 
 
 def same(found: Any, expected: Any) -> bool:
