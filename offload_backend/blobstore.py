@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
-__all__ = ["BlobInfo", "BlobStore", "Buffer", "DeleteReport", "KeepsUnfinished"]
+__all__ = ["BlobInfo", "BlobStore", "Buffer", "CopiesRanges", "DeleteReport", "KeepsUnfinished", "Stretch"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """Contiguous bytes; a memoryview of another format than ``B`` is never passed."""
@@ -32,6 +32,15 @@ class DeleteReport:
 
     deleted: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """``size`` bytes of a blob to be put; ``offset`` is where another blob holds the same ones, if it does."""
+
+    buffers: Sequence[Buffer]
+    size: int
+    offset: int | None = None
 
 
 class BlobStore(Protocol):
@@ -107,5 +116,19 @@ class KeepsUnfinished(Protocol):
         """Remove such leftovers, below the prefix, that nobody has written to since ``before``; how many.
 
         ``before`` is by the store's own clock. What cannot be removed stays.
+        """
+        ...
+
+
+@runtime_checkable
+class CopiesRanges(Protocol):
+    """A store that can make a blob of another one's bytes, which then need not be sent."""
+
+    def put_with_copies(self, name: str, stretches: Iterable[Stretch], source: str) -> int:
+        """Store the stretches, in order, as one blob, just as ``put`` would; how many bytes were copied.
+
+        ``source`` is the blob that their offsets are about. It may be gone, or forbidden, or of a store that
+        copies nothing: what cannot be copied is sent, so every stretch has its bytes. Runs that are shorter
+        than 5 MiB are not worth a copy.
         """
         ...
