@@ -62,12 +62,20 @@ class Writer(Protocol):
         """
         ...
 
+    def items(self, values: list[Any]) -> Json:
+        """The node of a list that was made for this call, such as ``list(value)``; compact if the values are alike."""
+        ...
+
     def buffer(self, data: Buffer | Pieces, *, dtype: str = "U8", shape: tuple[int, ...] | None = None) -> int:
         """Put the bytes next to the structure, as they are and without a copy; the number goes into the facts.
 
         ``dtype`` and ``shape`` are in safetensors' words (``F32``, ``BF16``, …; without a shape, one
         dimension), so that other programs can open the tensor. Their size must be that of the data.
         """
+        ...
+
+    def class_name(self, cls: type) -> str:
+        """What :meth:`Reader.class_named` finds the class by. Refuses one that could not be read back."""
         ...
 
     def refuse(self, message: str, hint: str) -> NoReturn:
@@ -78,8 +86,17 @@ class Writer(Protocol):
 class Reader(Protocol):
     """What a kind builds a value with."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether objects of classes are wanted as plain data. Then no class is asked for."""
+        ...
+
     def value(self, node: Json) -> Any:
         """The value that :meth:`Writer.node` gave this node for."""
+        ...
+
+    def items(self, node: Json) -> list[Any]:
+        """The list that :meth:`Writer.items` gave this node for."""
         ...
 
     def buffer(self, number: int) -> memoryview:

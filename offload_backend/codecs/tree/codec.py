@@ -1,0 +1,147 @@
+"""The tree codec: any nesting of values that a kind knows, exact."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import orjson
+
+from offload_backend.blobstore import Buffer
+from offload_backend.codecs.source import Source
+from offload_backend.codecs.tree.allowed import AllowedClasses, ClassPolicy
+from offload_backend.codecs.tree.facts import exactly
+from offload_backend.codecs.tree.kinds import Pieces
+from offload_backend.codecs.tree.layout import Layout, Tensor, pieces_of, read_layout
+from offload_backend.codecs.tree.memory import Memory, NewBytes, memory_for
+from offload_backend.codecs.tree.reading import Document, TreeReader
+from offload_backend.codecs.tree.room import with_room
+from offload_backend.codecs.tree.writing import tree_of
+from offload_backend.errors import OffloadError, UnreadableBlobError
+
+__all__ = ["TreeCodec"]
+
+INLINE = "data:application/vnd.offload.tree+json,"
+"""How the text of an inline value begins; JSON follows, of nothing but ASCII."""
+
+INLINE_VERSION = 1
+
+
+class TreeCodec:
+    """Values of kinds, as a safetensors file with the structure in its first tensor; small ones also as a text.
+
+    Classes come back if ``policy`` permits them; with ``classes="plain"`` as dicts, tuples and values instead.
+    """
+
+    name = "tree"
+    extension = "safetensors"
+
+    def __init__(
+        self, policy: ClassPolicy | None = None, *, classes: Literal["restored", "plain"] = "restored"
+    ) -> None:
+        self._policy = policy or AllowedClasses()
+        self._plain = classes == "plain"
+
+    def encode(self, value: Any) -> Iterator[Buffer]:
+        """The file: header and structure, then every buffer of the value as it is, without a copy.
+
+        Raises :class:`~offload_backend.errors.UnsupportedValueError` before the first piece.
+        """
+        tree = tree_of(value, self._policy)
+        yield from pieces_of(tree.text, tree.tensors)
+
+    def decode(self, source: Source) -> Any:
+        """The value. All memory is allocated once, at most as much as the source has bytes, and filled at once.
+
+        Raises :class:`ValueError` for what ``encode`` cannot have written, and
+        :class:`~offload_backend.errors.UnreadableBlobError` for classes that are not permitted, for kinds
+        and versions that are not known here, and for libraries that are not installed.
+        """
+        with _only_value_errors():
+            layout = read_layout(source)
+            document = Document(orjson.loads(layout.text))
+            places = places_of(layout, document)
+            memories = [
+                memory_for(end - begin, frozen=number in document.frozen)
+                for number, (begin, end) in enumerate(places)
+            ]
+            starts = (begin for begin, _ in places)
+            targets = [(begin, memory.view) for begin, memory in zip(starts, memories, strict=True) if memory.view]
+            source.fill(sorted(targets, key=lambda target: target[0]))
+            return self._built(document, memories)
+
+    def inline_text(self, value: Any, limit: int | None = None) -> str | None:
+        """The value as one line of ASCII, for a row; ``None`` if it takes more than ``limit`` characters.
+
+        Raises as :meth:`encode`.
+        """
+        tree = tree_of(value, self._policy)
+        if limit is not None and len(tree.text) + sum(tensor.size for tensor in tree.tensors) > limit:
+            return None
+        document = orjson.loads(tree.text)
+        if "packed" in document:
+            return None
+        buffers = [base64.b64encode(_joined(tensor)).decode() for tensor in tree.tensors]
+        facts = {"offload_tree": INLINE_VERSION, **document, "buffers": buffers}
+        text = INLINE + json.dumps(facts, separators=(",", ":"))
+        return text if limit is None or len(text) <= limit else None
+
+    def value_of_inline(self, text: str) -> Any:
+        """The value of a text that :meth:`inline_text` gave. Raises as :meth:`decode`."""
+        with _only_value_errors():
+            if not text.startswith(INLINE) or not text.isascii():
+                raise ValueError("not the text of an inline value")
+            facts = exactly(orjson.loads(text[len(INLINE) :]), dict)
+            if facts.pop("offload_tree", None) != INLINE_VERSION:
+                raise UnreadableBlobError(
+                    "the row holds an inline value of a version that this installation does not know",
+                    hint="upgrade offload-backend where the value is read",
+                )
+            buffers = [base64.b64decode(exactly(part, str), validate=True) for part in facts.pop("buffers", [])]
+            document = Document(facts)
+            memories = []
+            for number, data in enumerate(buffers):
+                memory = memory_for(len(data), frozen=number in document.frozen)
+                memory.view[:] = data
+                memories.append(memory)
+            return self._built(document, memories)
+
+    def _built(self, document: Document, memories: list[Memory | NewBytes]) -> Any:
+        sizes = [len(memory.view) for memory in memories]
+        reader = TreeReader(document, sizes, memories.__getitem__, self._policy, plain=self._plain)
+        return with_room(lambda: reader.value(document.value))
+
+
+def places_of(layout: Layout, document: Document) -> list[tuple[int, int]]:
+    """Begin and end of every buffer, also of those that share a tensor. Raises :class:`ValueError`."""
+    places = list(layout.places)
+    if not document.packed:
+        return places
+    if not layout.names or layout.names[-1] != "packed" or min(document.packed) < 0:
+        raise ValueError("packed buffers, and nothing that they are packed in")
+    begin, end = places.pop()
+    for size in document.packed:
+        places.append((begin, begin + size))
+        begin += size
+    if begin != end:
+        raise ValueError("packed buffers that are not all of their tensor")
+    return places
+
+
+def _joined(tensor: Tensor) -> bytes:
+    data = tensor.data
+    return b"".join(data.make() if isinstance(data, Pieces) else (data,))
+
+
+@contextmanager
+def _only_value_errors() -> Iterator[None]:
+    """Whatever hostile facts set off in a kind, they are not what ``encode`` wrote."""
+    try:
+        yield
+    except (OffloadError, ValueError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(f"not a tree: {type(error).__name__}") from error
