@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ class MemoryCoreStore:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[StateAddress, str], Row] = {}
-        self._turn = threading.Lock()
+        self._turns: dict[int, threading.Lock] = {}
 
     def get(self, address: StateAddress, key: str) -> Row | None:
         """The row, or ``None``."""
@@ -52,6 +53,11 @@ class MemoryCoreStore:
         with self._turn:
             doomed = [place for place in self._rows if owner(place[0]) == owner(address)]
             return [self._rows.pop(place).text for place in doomed]
+
+    @property
+    def _turn(self) -> threading.Lock:
+        """The running process's: its parent's may be held, after a fork, by a thread that does not exist here."""
+        return self._turns.setdefault(os.getpid(), threading.Lock())
 
     @property
     def location(self) -> str:

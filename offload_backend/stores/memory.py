@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 
@@ -16,12 +15,12 @@ CHUNK = 1024 * 1024
 
 
 class MemoryBlobStore:
-    """A blob store that ends with its process; safe to use from any thread."""
+    """A blob store that ends with its process; safe to use from any thread. A fork gets a copy of its own."""
 
     def __init__(self, location: str = "memory://blobs") -> None:
         self._location = location
+        # Used by single steps that are atomic: a lock could be held by another thread at the moment of a fork.
         self._blobs: dict[str, tuple[bytes, datetime]] = {}
-        self._lock = threading.Lock()
 
     @property
     def location(self) -> str:
@@ -31,11 +30,9 @@ class MemoryBlobStore:
     def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         checked_name(name)
-        data = b"".join(chunks)
-        with self._lock:
-            if name in self._blobs:
-                raise StoreError("the name is taken", reason="failed", location=f"{self._location}/{name}")
-            self._blobs[name] = (data, datetime.now(tz=timezone.utc))
+        blob = b"".join(chunks), datetime.now(tz=timezone.utc)
+        if self._blobs.setdefault(name, blob) is not blob:
+            raise StoreError("the name is taken", reason="failed", location=f"{self._location}/{name}")
 
     def get(self, name: str) -> Iterator[bytes]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
@@ -64,22 +61,20 @@ class MemoryBlobStore:
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         checked_prefix(prefix)
-        with self._lock:
-            found = [(name, *blob) for name, blob in self._blobs.items() if name.startswith(prefix)]
-        for name, data, modified in found:
-            yield BlobInfo(name, len(data), modified)
+        for name, (data, modified) in self._blobs.copy().items():
+            if name.startswith(prefix):
+                yield BlobInfo(name, len(data), modified)
 
     def delete(self, names: Sequence[str]) -> DeleteReport:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         wanted = tuple(dict.fromkeys(map(checked_name, names)))
-        with self._lock:
-            for name in wanted:
-                self._blobs.pop(name, None)
+        for name in wanted:
+            self._blobs.pop(name, None)
         return DeleteReport(deleted=wanted)
 
     def _data(self, name: str) -> bytes:
         checked_name(name)
-        with self._lock:
-            if name not in self._blobs:
-                raise BlobNotFoundError("there is no such blob", location=f"{self._location}/{name}")
-            return self._blobs[name][0]
+        blob = self._blobs.get(name)
+        if blob is None:
+            raise BlobNotFoundError("there is no such blob", location=f"{self._location}/{name}")
+        return blob[0]
