@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from offload_backend.address import (
@@ -19,8 +19,6 @@ from offload_backend.address import (
     new_blob_id,
     parse_blob_name,
 )
-from offload_backend.blobfile import BlobFile, SealedBlob, most_sealed_bytes, most_stored_bytes, read_whole
-from offload_backend.blobstore import BlobStore, Buffer, DeleteReport
 from offload_backend.codecs import Codec, HeldSource, JsonCodec, Source, codec_named
 from offload_backend.errors import (
     BlobCorruptError,
@@ -33,11 +31,13 @@ from offload_backend.errors import (
     concerning,
 )
 from offload_backend.location import shown, without_user
-from offload_backend.peervalue import read_peer_value
 from offload_backend.ref import BlobRef, PeerRef, format_ref, parse_ref
-from offload_backend.row import envelope_size
+from offload_backend.row import fits_row
 from offload_backend.settings import Settings
 from offload_backend.storemap import FOREIGN, StoreMap
+
+if TYPE_CHECKING:
+    from offload_backend.blobstore import BlobStore, Buffer, DeleteReport
 
 __all__ = ["Offloader"]
 
@@ -73,7 +73,7 @@ class Offloader:
                 raise UnsupportedValueError("None cannot be stored", path="value", hint="delete the key")
             pieces = self._codec.encode(value)
             head, complete = _take(pieces, self.settings.inline_limit)
-            if complete and envelope_size(text := head.decode()) <= self.settings.inline_limit:
+            if complete and fits_row(text := head.decode(), self.settings.inline_limit):
                 return text
             return self._write(chain((head,), pieces), address, key, _describe(value))
 
@@ -91,6 +91,8 @@ class Offloader:
             return _inline(text)
         with concerning(location=shown(ref.url)):
             if isinstance(ref, PeerRef):
+                from offload_backend.peervalue import read_peer_value
+
                 store, name = self._stores.find(without_user(ref.url))
                 _refuse_hidden_dots(name)
                 with _dangling():
@@ -103,6 +105,8 @@ class Offloader:
         For texts whose rows are gone. Anything else among them is left alone. Trouble with the store
         is reported, never raised.
         """
+        from offload_backend.blobstore import DeleteReport
+
         names = [name for name in map(self._stores.own_name, texts) if name]
         if not names:
             return DeleteReport()
@@ -117,6 +121,8 @@ class Offloader:
         return parse_blob_name(name) if name else None
 
     def _write(self, pieces: Iterable[Buffer], address: StateAddress, key: str, about: str) -> str:
+        from offload_backend.blobfile import BlobFile
+
         blob_id = new_blob_id()
         header = {
             "id": blob_id,
@@ -175,6 +181,8 @@ class Offloader:
 
     def _source(self, ref: BlobRef, store: BlobStore, name: str, blob_id: str) -> Source:
         """The encoded value in the blob, verified as it is read."""
+        from offload_backend.blobfile import SealedBlob, read_whole
+
         if ref.frames == "zstd":
             whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob_id)
             return HeldSource(whole)
@@ -190,6 +198,8 @@ class Offloader:
 
     def _refuse_large(self, ref: BlobRef) -> None:
         """Nothing is allocated for a ref that claims more than may be, or than its own facts allow."""
+        from offload_backend.blobfile import most_sealed_bytes, most_stored_bytes
+
         impossible = ref.size > most_stored_bytes(ref.raw) or ref.seal > most_sealed_bytes(ref.raw)
         if ref.raw > self.settings.max_value_bytes or impossible:
             raise UnreadableBlobError(
