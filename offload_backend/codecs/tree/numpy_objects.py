@@ -2,7 +2,7 @@
 
 Most hold text, with ``None`` or NaN where there is none. Where all elements are such, or other plain JSON,
 they go into a buffer of their own: a JSON array a line, of 32,768 elements each. NaN is ``null`` there,
-and its places are in another buffer. All else is nodes.
+and its places are in another buffer. All else is the node of a list.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _NAN = np.array(math.nan).view("u8")
 
 
 def elements_of(flat: Any, writer: Writer) -> dict[str, Json]:
-    """Facts of the elements of a one-dimensional object array: ``elements``, which are nodes, or ``lines``,
-    the buffer and the bytes of each line, with the buffer of ``nans``.
+    """Facts of the elements of a one-dimensional object array: ``elements``, the node of their list, or
+    ``lines``, the buffer and the bytes of each line, with the buffer of ``nans``.
     """
     items = flat.tolist()
     types = set(map(type, items)) if len(items) > FEW else {object}
@@ -41,12 +41,12 @@ def elements_of(flat: Any, writer: Writer) -> dict[str, Json]:
             buffer = writer.buffer(Pieces(sum(sizes), lambda: _lines(items)))
             facts: dict[str, Json] = {"lines": [buffer, sizes]}
             return facts | {"nans": writer.buffer(np.array(nans, "<u8").tobytes())} if nans else facts
-    return {"elements": [writer.node(item, f".flat[{number}]") for number, item in enumerate(items)]}
+    return {"elements": writer.items(items)}
 
 
 def elements_from(facts: dict[str, Any], count: int, reader: Reader) -> Any:
     """The one-dimensional array of ``count`` elements; :class:`ValueError` for another number of them."""
-    items = _read_lines(facts["lines"], reader) if "lines" in facts else _read_nodes(facts, reader)
+    items = _read_lines(facts["lines"], reader) if "lines" in facts else reader.items(facts.get("elements"))
     if len(items) != count:
         raise ValueError("another number of elements")
     array = np.fromiter(items, object, count)
@@ -91,10 +91,3 @@ def _read_lines(facts: Json, reader: Reader) -> list[Any]:
         items += line
         start += size
     return items
-
-
-def _read_nodes(facts: dict[str, Any], reader: Reader) -> list[Any]:
-    nodes = facts.get("elements")
-    if isinstance(nodes, list):
-        return [reader.value(node) for node in nodes]
-    raise ValueError("no elements")
