@@ -18,7 +18,7 @@ _U8, _U16, _U32, _I32, _I64 = Struct("<B"), Struct("<H"), Struct("<I"), Struct("
 
 
 def check_stream(stream: memoryview) -> None:
-    """Raise :class:`ValueError` unless the stream ends where its memory does, and holds nothing compressed or pickled."""
+    """Raise :class:`ValueError` for a stream with compressed buffers or a pickled type, or with another end."""
     try:
         at = 0
         while (length := _length(stream, at)) > 0:

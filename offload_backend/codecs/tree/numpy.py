@@ -170,7 +170,7 @@ class ArrayKind:
             facts["readonly"] = True
         return facts
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         array = array_from(facts, reader)
         assert isinstance(facts, dict)  # noqa: S101  # or array_from would have raised
@@ -204,7 +204,7 @@ class ScalarKind:
             writer.refuse(f"{type(value).__name__} is no scalar of NumPy's own", "store value.item()")
         return [dtype_facts(value.dtype, writer), _plain(value)]
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if not isinstance(facts, list) or len(facts) != 2:  # noqa: PLR2004
             raise ValueError("no scalar")
@@ -278,7 +278,7 @@ class MaskedArrayKind:
             "hard": value.hardmask,
         }
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if facts is None:
             return np.ma.masked

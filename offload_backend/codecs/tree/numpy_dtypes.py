@@ -47,7 +47,7 @@ class DtypeKind:
         """The dtype's facts; dtypes of other libraries and with metadata are refused."""
         return dtype_facts(value, writer)
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return dtype_from(facts)
 

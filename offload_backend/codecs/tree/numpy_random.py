@@ -49,7 +49,7 @@ class SeedSequenceKind(_RandomKind):
         """The four members of its ``state``."""
         return {name: writer.node(value.state[name], f".{name}") for name in _SEED}
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if not isinstance(facts, dict) or facts.keys() != set(_SEED):
             raise ValueError("no seed sequence")
@@ -79,7 +79,7 @@ class BitGeneratorKind(_RandomKind):
             writer.refuse(f"{name} is no bit generator that can be made anew", "store value.state")
         return {"state": writer.node(value.state, ".state"), "seed": writer.node(seed, ".seed_seq")}
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if not isinstance(facts, dict) or facts.keys() != {"state", "seed"}:
             raise ValueError("no bit generator")
@@ -105,7 +105,7 @@ class GeneratorKind(_RandomKind):
         """The node of its bit generator."""
         return writer.node(value.bit_generator, ".bit_generator")
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         made = reader.value(facts)
         if isinstance(made, np.random.BitGenerator):
@@ -126,7 +126,7 @@ class RandomStateKind(_RandomKind):
             writer.refuse("its bit generator cannot be made anew", "store value.get_state(legacy=False)")
         return writer.node(state, ".get_state(legacy=False)")
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         state = reader.value(facts)
         made = np.random.RandomState(_algorithm(state)(0))

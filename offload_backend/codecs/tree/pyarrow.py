@@ -48,7 +48,7 @@ class _ArrowKind:
             writer.refuse(f"Arrow cannot store this {type(value).__name__}", "look at value.validate(full=True)")
         return writer.buffer(Pieces(size.size(), lambda: _written(schema, batches)))
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         memory = reader.buffer(facts)  # type: ignore[arg-type]  # it looks
         check_stream(memory)
@@ -90,7 +90,7 @@ class RecordBatchKind(_ArrowKind):
     def apart(self, value: Any) -> _Parts:
         return value.schema, [value]
 
-    def together(self, schema: Any, batches: Sequence[Any]) -> Any:  # noqa: ARG002
+    def together(self, schema: Any, batches: Sequence[Any]) -> Any:
         (batch,) = batches
         return batch
 
@@ -120,7 +120,7 @@ class ArrayKind(_ArrowKind):
         schema = pa.schema([pa.field("", value.type)])
         return schema, [pa.RecordBatch.from_arrays([value], schema=schema)]
 
-    def together(self, schema: Any, batches: Sequence[Any]) -> Any:  # noqa: ARG002
+    def together(self, schema: Any, batches: Sequence[Any]) -> Any:
         (batch,) = batches
         (array,) = batch.columns
         return array
@@ -151,7 +151,7 @@ class SchemaKind(_ArrowKind):
     def apart(self, value: Any) -> _Parts:
         return value, []
 
-    def together(self, schema: Any, batches: Sequence[Any]) -> Any:  # noqa: ARG002
+    def together(self, schema: Any, batches: Sequence[Any]) -> Any:
         return schema
 
 
@@ -164,7 +164,7 @@ class FieldKind(_ArrowKind):
     def apart(self, value: Any) -> _Parts:
         return pa.schema([value]), []
 
-    def together(self, schema: Any, batches: Sequence[Any]) -> Any:  # noqa: ARG002
+    def together(self, schema: Any, batches: Sequence[Any]) -> Any:
         (field,) = schema
         return field
 

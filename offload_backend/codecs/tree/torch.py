@@ -93,7 +93,7 @@ class TensorKind(_TorchKind):
             facts["vars"] = {name: writer.node(part, f".{name}") for name, part in vars(value).items()}
         return facts
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if not isinstance(facts, dict) or not {"dtype", "shape", "buffer"} <= facts.keys():
             raise ValueError("no tensor")
@@ -207,7 +207,7 @@ class DtypeKind(_TorchKind):
             writer.refuse(f"{value} is no dtype of tensors that can be stored", "store str(value)")
         return _NAMES[value]
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return _dtype(facts)
 
@@ -224,7 +224,7 @@ class DeviceKind(_TorchKind):
             writer.refuse(f"the device {value} may not be known elsewhere", "store str(value)")
         return str(value)
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if isinstance(facts, str) and _DEVICE.fullmatch(facts):
             return torch.device(facts)
@@ -237,11 +237,11 @@ class SizeKind(_TorchKind):
     tag = "torch.size"
     type = torch.Size
 
-    def encode(self, value: Any, writer: Writer) -> Json:  # noqa: ARG002
+    def encode(self, value: Any, writer: Writer) -> Json:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return list(value)
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return torch.Size(_numbers(facts))
 
@@ -258,7 +258,7 @@ class GeneratorKind(_TorchKind):
             writer.refuse(f"a generator of {value.device.type}", "store value.get_state()")
         return writer.node(value.get_state(), ".get_state()")
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         generator = torch.Generator()
         try:
