@@ -1,38 +1,32 @@
-"""Blobs in S3, or in what speaks its language. Listing and deleting go through boto3, all else through a port."""
+"""Blobs in S3, or in what speaks its language. Lists and deletes go through boto3, the hot path through a port."""
 
 from __future__ import annotations
 
+import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from http import HTTPStatus
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from offload_backend.blobstore import BlobInfo, Buffer, DeleteReport
-from offload_backend.errors import BlobNotFoundError, ConfigError, OffloadError, StoreError
+from offload_backend.blobstore import BlobInfo, Buffer, DeleteReport, Stretch
+from offload_backend.errors import ConfigError, OffloadError, StoreError
 from offload_backend.location import checked_name, checked_prefix, parse_location
 from offload_backend.settings import Settings
-from offload_backend.stores.deleting import failed_deletes
-from offload_backend.stores.parts import parts_of
 from offload_backend.stores.s3_boto3 import Boto3Objects
 from offload_backend.stores.s3_client import client_config
+from offload_backend.stores.s3_delete import undeleted
 from offload_backend.stores.s3_errors import code_and_status, s3_error, s3_errors
-from offload_backend.stores.s3_multipart import MultipartUpload
-from offload_backend.stores.s3_objects import S3Objects, SentPart, Target
+from offload_backend.stores.s3_objects import ObjectReader, S3Objects, Target
 from offload_backend.stores.s3_read import Ask, fill_buffer, read_object
+from offload_backend.stores.s3_write import Copying, write_object
 
 if TYPE_CHECKING:
     from botocore.config import Config
 
 __all__ = ["S3BlobStore"]
 
-_BATCH = 1000
-_NO_BATCHES = frozenset({"NotImplemented", "MethodNotAllowed", "MissingContentMD5", "501", "405"})
-
-
-class _NoBatchesError(Exception):
-    """The store does not know DeleteObjects."""
+_REMEMBERED = 64
 
 
 class S3BlobStore:
@@ -40,9 +34,11 @@ class S3BlobStore:
 
     ``put`` needs s3:PutObject and s3:AbortMultipartUpload, ``get`` s3:GetObject, ``delete``
     s3:DeleteObject, ``list`` s3:ListBucket. A blob that fits into one part is one request, as is a
-    ``get``. ``make_client`` gets the botocore ``Config`` to build a client with; it is called once, at
-    the first use. When the answer to the last request of a ``put`` is lost for good, ``put`` raises and
-    yet the blob may be there.
+    ``get``. When the answer to the last request of a ``put`` is lost for good, ``put`` raises and yet the
+    blob may be there.
+
+    Nothing is made before its first use: ``make_client`` builds a client with a botocore ``Config``, and
+    ``direct`` what sends the requests of the hot path without one, or ``None`` where that cannot be.
     """
 
     def __init__(
@@ -59,9 +55,11 @@ class S3BlobStore:
         self._make_client = make_client
         self._direct = direct
         self._settings = settings
-        self._client: Any = None
+        self._etags: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
         self._objects: S3Objects | None = None
         self._lock = threading.Lock()
+        self._client: Any = None
+        self._owner = os.getpid()
 
     @property
     def location(self) -> str:
@@ -71,34 +69,35 @@ class S3BlobStore:
     def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         target = self._target(name)
-        parts = parts_of(chunks, self._settings.part_size)
-        first = next(parts, [])
-        second = next(parts, None)
-        objects = self._transport()
-        if second is None:
-            objects.put(target, first)
-            return
-        every_part = chain((first, second), parts)
-        del first, second  # or this frame would hold two parts in memory until the last one is sent
-        concurrency = self._settings.concurrency
-        MultipartUpload(objects, target, concurrency=concurrency).run(
-            partial(_upload, objects, target, part) for part in every_part
-        )
+        self._remember(name, write_object(self._transport(), target, chunks, self._settings))
+
+    def put_with_copies(self, name: str, stretches: Iterable[Stretch], source: str) -> int:
+        """See :class:`~offload_backend.blobstore.CopiesRanges`.
+
+        Copies only from a blob that this store itself put or read lately, so that nothing has to be asked first.
+        """
+        target, key = self._target(name), self._key(source)
+        etag = dict(self._etags.copy()).get(source, "")
+        if not etag:
+            self.put(name, (buffer for stretch in stretches for buffer in stretch.buffers))
+            return 0
+        copying = Copying(self._transport(), target, key, etag)
+        self._remember(name, copying.write(stretches, self._settings))
+        return copying.copied
 
     def get(self, name: str) -> Iterator[bytes]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
-        target = self._target(name)
-        yield from read_object(self._asking(target), target.location, attempts=self._settings.max_attempts)
+        place, ask = self._place(name), self._asking(name)
+        yield from read_object(ask, place, attempts=self._settings.max_attempts)
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         if start < 0 or length < 0:
             raise ValueError("start and length are not negative")
-        target = self._target(name)
         # HTTP has no empty range: one byte is asked for, so that a missing blob is noticed all the same.
         chunks = read_object(
-            self._asking(target),
-            target.location,
+            self._asking(name),
+            self._place(name),
             attempts=self._settings.max_attempts,
             start=start,
             end=start + max(length, 1),
@@ -116,9 +115,8 @@ class S3BlobStore:
             raise ValueError("start is not negative")
         if not buffer and total:
             start, buffer = 0, memoryview(bytearray(1))  # HTTP has no empty range
-        target, attempts = self._target(name), self._settings.max_attempts
-        ask = self._asking(target)
-        fill_buffer(ask, target.location, attempts=attempts, start=start, buffer=buffer, total=total)
+        ask, place, attempts = self._asking(name), self._place(name), self._settings.max_attempts
+        fill_buffer(ask, place, attempts=attempts, start=start, buffer=buffer, total=total)
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
@@ -147,53 +145,37 @@ class S3BlobStore:
 
     def delete(self, names: Sequence[str]) -> DeleteReport:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
-        wanted = tuple(dict.fromkeys(map(checked_name, names)))
-        if not wanted:
+        keys = {name: self._key(name) for name in names}
+        if not keys:
             return DeleteReport()
-        client = self._connected()
-        try:
-            failed = failed_deletes(wanted, _BATCH, lambda batch: self._delete_batch(client, batch))
-        except _NoBatchesError:
-            failed = failed_deletes(wanted, 1, lambda batch: self._delete_one(client, batch))
-        return DeleteReport(tuple(name for name in wanted if name not in failed), failed)
+        failed = undeleted(self._connected(), self._bucket, keys, self._location)
+        return DeleteReport(tuple(name for name in keys if name not in failed), failed)
 
-    def _delete_batch(self, client: Any, names: Sequence[str]) -> dict[str, str]:
-        """Delete up to 1,000 names. Those that are still there, with the store's reason."""
-        objects = [{"Key": self._key(name)} for name in names]
-        try:
-            with s3_errors("DeleteObjects", self._location):
-                answer = client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects})
-        except OffloadError as error:
-            if code_and_status(error.__cause__)[0] in _NO_BATCHES:
-                raise _NoBatchesError from error
-            raise
-        refused = {str(entry.get("Key")): str(entry.get("Code")) for entry in answer.get("Errors", ())}
-        confirmed = {str(entry.get("Key")) for entry in answer.get("Deleted", ())}
-        return {
-            name: f"S3 refused DeleteObjects: {refused.get(key, 'no word on this object')}"
-            for name in names
-            if (key := self._key(name)) in refused or key not in confirmed
-        }
+    def _asking(self, name: str) -> Ask:
+        target, objects = self._target(name), self._transport()
 
-    def _delete_one(self, client: Any, names: Sequence[str]) -> dict[str, str]:
-        """Delete one name, for stores without DeleteObjects."""
-        try:
-            with s3_errors("DeleteObject", self._place(names[0])):
-                client.delete_object(Bucket=self._bucket, Key=self._key(names[0]))
-        except BlobNotFoundError:
-            pass
-        return {}
+        def ask(start: int, end: int | None, etag: str) -> ObjectReader:
+            reader = objects.get(target, start, end, etag)
+            self._remember(name, reader.etag)
+            return reader
 
-    def _asking(self, target: Target) -> Ask:
-        return partial(self._transport().get, target)
+        return ask
+
+    def _remember(self, name: str, etag: str) -> None:
+        # Appending is atomic: a lock might be held by another thread at the moment of a fork, for good.
+        if (name, etag) not in self._etags.copy():
+            self._etags.append((name, etag))
 
     def _transport(self) -> S3Objects:
         """What sends the requests of the hot path."""
         if self._objects is None:
-            self._objects = self._direct() or Boto3Objects(self._connected(), self._bucket)
+            self._objects = self._direct() or Boto3Objects(self._connected, self._bucket)
         return self._objects
 
     def _connected(self) -> Any:
+        """The boto3 client of this process: an inherited one would share its connections with the parent."""
+        if self._owner != os.getpid():
+            self._lock, self._client, self._owner = threading.Lock(), None, os.getpid()
         with self._lock:
             if self._client is None:
                 self._client = self._connect()
@@ -225,7 +207,3 @@ class S3BlobStore:
 
     def _target(self, name: str) -> Target:
         return Target(self._key(name), self._place(name))
-
-
-def _upload(objects: S3Objects, target: Target, part: Sequence[Buffer], upload_id: str, number: int) -> SentPart:
-    return objects.send_part(target, upload_id, number, part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from offload_backend.blobstore import Buffer
@@ -15,16 +15,20 @@ _CHECKSUMS = frozenset({"ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", 
 
 
 class Boto3Objects:
-    """The objects of a bucket, with a boto3 client; see :class:`~offload_backend.stores.s3_objects.S3Objects`."""
+    """The objects of a bucket; see :class:`~offload_backend.stores.s3_objects.S3Objects`.
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    ``client`` gives the boto3 client of this process.
+    """
+
+    def __init__(self, client: Callable[[], Any], bucket: str) -> None:
         self._client = client
         self._bucket = bucket
 
     def put(self, target: Target, body: Sequence[Buffer]) -> str:
         """PutObject."""
+        client = self._client()
         with s3_errors("PutObject", target.location):
-            answer = self._client.put_object(**self._named(target), Body=_joined(body))
+            answer = client.put_object(**self._named(target), Body=_joined(body))
         return str(answer.get("ETag", ""))
 
     def get(self, target: Target, start: int, end: int | None, etag: str) -> _Reader:
@@ -32,20 +36,23 @@ class Boto3Objects:
         condition = {"IfMatch": etag} if etag else {}
         if start or end is not None:
             condition["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        client = self._client()
         with s3_errors("GetObject", target.location):
-            return _Reader(self._client.get_object(**self._named(target), **condition))
+            return _Reader(client.get_object(**self._named(target), **condition))
 
     def create(self, target: Target) -> str:
         """CreateMultipartUpload."""
+        client = self._client()
         with s3_errors("CreateMultipartUpload", target.location):
-            answer = self._client.create_multipart_upload(**self._named(target))
+            answer = client.create_multipart_upload(**self._named(target))
         return str(answer.get("UploadId", ""))
 
     def send_part(self, target: Target, upload_id: str, number: int, body: Sequence[Buffer]) -> SentPart:
         """UploadPart."""
         request = {**self._named(target), "UploadId": upload_id, "PartNumber": number}
+        client = self._client()
         with s3_errors("UploadPart", target.location):
-            answer = self._client.upload_part(**request, Body=_joined(body))
+            answer = client.upload_part(**request, Body=_joined(body))
         return _sent(number, answer)
 
     def copy_part(self, target: Target, upload_id: str, number: int, source: CopySource) -> SentPart:
@@ -58,23 +65,26 @@ class Boto3Objects:
             "CopySourceIfMatch": source.etag,
             "CopySourceRange": f"bytes={source.start}-{source.end - 1}",
         }
+        client = self._client()
         with s3_errors("UploadPartCopy", target.location):
-            answer = self._client.upload_part_copy(**request)
+            answer = client.upload_part_copy(**request)
         return _sent(number, answer.get("CopyPartResult") or {})
 
     def complete(self, target: Target, upload_id: str, parts: Sequence[SentPart]) -> str:
         """CompleteMultipartUpload."""
         sent = [{"PartNumber": part.number, "ETag": part.etag, **dict(part.checksums)} for part in parts]
+        client = self._client()
         with s3_errors("CompleteMultipartUpload", target.location):
-            answer = self._client.complete_multipart_upload(
+            answer = client.complete_multipart_upload(
                 **self._named(target), UploadId=upload_id, MultipartUpload={"Parts": sent}
             )
         return str(answer.get("ETag", ""))
 
     def abort(self, target: Target, upload_id: str) -> None:
         """AbortMultipartUpload."""
+        client = self._client()
         with s3_errors("AbortMultipartUpload", target.location):
-            self._client.abort_multipart_upload(**self._named(target), UploadId=upload_id)
+            client.abort_multipart_upload(**self._named(target), UploadId=upload_id)
 
     def _named(self, target: Target) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": target.key}

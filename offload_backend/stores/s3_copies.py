@@ -17,7 +17,7 @@ _COPIED_PARTS = 4
 
 @dataclass
 class Piece:
-    """One part of a multipart upload. ``offset`` is where the source has the same bytes; ``None``: they are sent."""
+    """One part of an upload. ``offset`` is where the source has the same bytes; ``None``: they are sent."""
 
     offset: int | None = None
     buffers: list[Buffer] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Piece:
 def pieces_of(stretches: Iterable[Stretch], part_size: int) -> Iterator[Piece]:
     """The stretches as parts, which S3 takes in this order.
 
-    All but the last have :data:`SMALLEST` bytes or more, for which a sent piece may take bytes from the copied
-    one behind it. Both bounds grow with the number of parts, as :func:`part_length` says. No more than one
-    piece of each kind is held.
+    All but the last have :data:`SMALLEST` bytes or more; for that, a sent piece may take bytes from the copied
+    one behind it. All sizes grow with the number of parts, as :func:`part_length` says. No more than one piece
+    of each kind is held.
     """
     return _Cutter(part_size).pieces(stretches)
 
@@ -68,7 +68,8 @@ class _Cutter:
     def pieces(self, stretches: Iterable[Stretch]) -> Iterator[Piece]:
         for stretch in stretches:
             copied = self._copied
-            if stretch.offset is None or copied.offset is None or stretch.offset != copied.offset + copied.size:
+            end = None if copied.offset is None else copied.offset + copied.size
+            if stretch.offset is None or stretch.offset != end:
                 yield from self._end_copied()
                 self._copied = Piece(stretch.offset)
             if stretch.offset is None:
