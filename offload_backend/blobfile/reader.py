@@ -86,9 +86,8 @@ class SealedBlob:
                 self._run(job)
             return
         with ThreadPoolExecutor(min(self._threads, len(jobs)), "offload-read") as pool:
-            running = [pool.submit(self._run, job) for job in jobs]
             try:
-                for each in running:
+                for each in [pool.submit(self._run, job) for job in jobs]:
                     each.result()
             except BaseException:
                 pool.shutdown(cancel_futures=True)

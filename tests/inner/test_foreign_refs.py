@@ -17,7 +17,8 @@ from tests.inner.values import THOROUGH
 
 ID = "01999999-0000-7000-8000-000000000001"
 NAME = f"v1/default/task/d/r/t/-1/k/{ID}.json.zst"
-FACTS = f"#offload=1&size=1&raw=1&sha256={'0' * 64}&codec=json&frames=zstd"
+FACTS = f"#offload=1&size=300&raw=1&seal=121&blake3={'0' * 64}&codec=json&frames=sealed"
+OLD_FACTS = f"#offload=1&size=1&raw=1&sha256={'0' * 64}&codec=json&frames=zstd"
 
 OUTSIDE = [
     f"s3://other/prefix/{NAME}",
@@ -71,10 +72,11 @@ NOT_OURS = [
 
 
 @pytest.mark.parametrize("url", [*OUTSIDE, *NOT_OURS])
-def test_a_ref_outside_the_locations_or_the_grammar_is_foreign_and_nothing_is_fetched(stores, url):
+@pytest.mark.parametrize("facts", [FACTS, OLD_FACTS], ids=["sealed", "zstd"])
+def test_a_ref_outside_the_locations_or_the_grammar_is_foreign_and_nothing_is_fetched(stores, url, facts):
     store = stores.open(HOME)
     with pytest.raises(ForeignRefError) as caught:
-        stores.offloader().resolve(f"{url}{FACTS}")
+        stores.offloader().resolve(f"{url}{facts}")
     assert store.calls == []
     assert caught.value.location in (None, shown(url))
 
@@ -118,13 +120,14 @@ def test_a_foreign_scheme_opens_no_store(stores):
         max_size=9,
     ),
     st.sampled_from(["s3://", "s3://bucket/prefix/", "s3://bucket/", "file:///", "S3://bucket/prefix/", "s3a://"]),
-    st.sampled_from(["", FACTS]),
+    st.sampled_from(["", FACTS, OLD_FACTS]),
 )
 def test_no_combination_of_segments_reaches_a_name_outside(segments, start, facts):
     stores = Stores()
     store = stores.open(HOME)
     fetched = []
     store.get = lambda name: fetched.append(name) or iter([b'"leaked"'])
+    store.read_into = lambda name, *_: fetched.append(name)
     with contextlib.suppress(OffloadError):
         stores.offloader().resolve(f"{start}{'/'.join(segments)}{facts}")
     assert set(stores.at) == {HOME}

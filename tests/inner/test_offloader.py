@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
+import blake3
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -123,7 +124,8 @@ def test_a_ref_names_location_size_digest_codec_and_kind_but_no_content_and_no_c
     data = b"".join(stores.at[HOME].get(name_in(text)))
     assert ref.url.startswith(f"{HOME}/v1/default/task/dag/run/task/3/k/")
     assert ref.url.endswith(".json.zst")
-    assert (ref.size, ref.codec, ref.frames, ref.about) == (len(data), "json", "zstd", "dict[2]")
+    assert (ref.size, ref.codec, ref.frames, ref.about) == (len(data), "json", "sealed", "dict[2]")
+    assert ref.digest == blake3.blake3(data[-ref.seal :]).hexdigest()
     assert ref.raw == len(b'{"password":"hunter2","b":1}')
     assert "conn_id" not in text
     assert "hunter2" not in text
@@ -154,7 +156,7 @@ def test_a_blob_tells_whose_it_is_without_its_name(stores, address, identity):
     assert abs(datetime.now(tz=timezone.utc) - created) < timedelta(hours=1)
     name = parse_blob_name(name_in(text))
     assert name is not None
-    assert header == {"offload": 1, "id": name.id, **identity, "key": "the key", "codec": "json"}
+    assert header == {"offload": 2, "id": name.id, **identity, "key": "the key", "codec": "json"}
 
 
 def test_a_region_is_told_too(stores):
@@ -188,7 +190,7 @@ def test_an_element_found_late_leaves_no_blob_and_no_ref(stores, monkeypatch):
     seen: list[int] = []
     store = stores.open(HOME)
     monkeypatch.setattr(store, "_torn", lambda chunks: (seen.append(len(chunk)) or chunk for chunk in chunks))
-    monkeypatch.setattr("offload_backend.blobfile.CHUNK", 1024)
+    monkeypatch.setattr("offload_backend.blobfile.writer.CHUNK", 1024)
     with pytest.raises(UnsupportedValueError) as caught:
         stores.offloader(inline_limit=0).offload(value, TASK, "k")
     assert caught.value.path == 'value["last"][0]'

@@ -97,7 +97,7 @@ def test_a_codec_or_framing_of_a_newer_version_is_unreadable_and_nothing_is_fetc
     assert stores.at[HOME].calls == []
 
 
-@pytest.mark.parametrize("facts", [{"raw": 10**13}, {"size": 10**13}, {"raw": 100_001}])
+@pytest.mark.parametrize("facts", [{"raw": 10**13}, {"size": 10**13}, {"raw": 100_001}, {"seal": 10**6}])
 def test_a_ref_that_claims_too_much_is_unreadable_and_nothing_is_fetched(stores, facts):
     offloader = stores.offloader(max_value_bytes=100_000)
     text = changed(offloader.offload(BIG, TASK, "k"), **facts)
