@@ -58,7 +58,7 @@ DRIVERS = {
     "sqlalchemy": ["corestores"],
     "httpx": ["corestores.rest_client"],
     "zstandard": ["blobfile", "peervalue"],
-    "orjson": ["codecs.json"],
+    "orjson": ["codecs.json", "codecs.tree"],
     "msgspec": ["codecs.json"],
     "pydantic": ["settings", "airflow.provider"],
     "typer": ["cli"],

@@ -1,4 +1,4 @@
-"""Which classes may come back: none that the configuration does not name, because reading one imports its module."""
+"""Which classes may come back: none that the configuration does not name, for reading one imports its module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ClassPolicy(Protocol):
 
     @property
     def setting(self) -> str:
-        """What to change for more classes to be permitted, for messages: ``[core] allowed_deserialization_classes``."""
+        """What to change to permit more, for messages: ``[core] allowed_deserialization_classes``."""
         ...
 
     def permits(self, name: str) -> bool:
@@ -29,7 +29,7 @@ class ClassPolicy(Protocol):
 
 
 class AllowedClasses:
-    """Patterns as Airflow has them: globs in which ``*`` also matches dots, and regular expressions for whole names."""
+    """Patterns as Airflow has them: globs whose ``*`` also matches dots, and regexps for whole names."""
 
     def __init__(
         self, globs: Sequence[str] = (), regexps: Sequence[str] = (), *, setting: str = "allowed_classes"
@@ -60,6 +60,8 @@ def why_not_importable(cls: type) -> str | None:
         return "it is defined in the script that runs, __main__"
     if "<locals>" in cls.__qualname__:
         return "it is defined inside a function"
+    if not all(part.isidentifier() for part in cls.__qualname__.split(".")):
+        return "its name is not one that can be imported"
     if cls.__module__.startswith("unusual_prefix_"):
         return "it is defined in a DAG file"
     if _find(cls.__module__, cls.__qualname__) is not cls:

@@ -17,10 +17,12 @@ from offload_backend.codecs.tree.facts import exactly, fields
 from offload_backend.codecs.tree.kinds import Json, Kind, Reader, Writer
 from offload_backend.errors import UnreadableBlobError
 
-__all__ = ["CLASSES", "ENUM", "class_of", "new", "refuse_hidden_state", "slots_of"]
+__all__ = ["CLASSES", "ENUM"]
 
 _HEAP_TYPE = 1 << 9
 _POINTER = 8
+_UNSET = object()
+_PYDANTIC = "__pydantic_"
 _CACHED_HASH = "_attrs_cached_hash"
 
 
@@ -46,11 +48,11 @@ class EnumMember:
             writer.refuse(f"a {cls.__name__} that is not among its members", "store its value, value.value")
         return [name, None, plain]
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         name, member, plain = fields(facts, 3)
         if reader.plain:
             return member if plain is None else reader.value(plain)
-        cls = class_of(name, reader, Enum, lambda cls: issubclass(cls, Enum))
+        cls = _class_of(name, reader, Enum, lambda cls: issubclass(cls, Enum))
         if member is None:
             number = exactly(reader.value(plain), int)
             return cls(number) if issubclass(cls, Flag) else _gone(cls, "member")
@@ -74,12 +76,12 @@ class NamedTuple:
         nodes = [writer.node(part, f".{name}") for name, part in zip(names, value, strict=True)]
         return [writer.class_name(type(value)), nodes, _state_nodes(getattr(value, "__dict__", {}), writer)]
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         name, nodes, state = fields(facts, 3)
         values = reader.items(nodes)
         if reader.plain:
             return tuple(values)
-        cls = class_of(name, reader, tuple, _is_namedtuple)
+        cls = _class_of(name, reader, tuple, _is_namedtuple)
         if len(cls._fields) != len(values):
             _gone(cls, "field")
         made = tuple.__new__(cls, values)
@@ -88,7 +90,7 @@ class NamedTuple:
 
 
 class ClassInstance:
-    """A dataclass's or attrs' object: the class, and the state of ``__dict__`` and of ``__slots__``."""
+    """A dataclass's, attrs' or pydantic's object: the class, and the state in ``__dict__`` and ``__slots__``."""
 
     version = 1
     module = ""
@@ -102,8 +104,8 @@ class ClassInstance:
         return hasattr(type(value), self._mark) and not isinstance(value, type)
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        refuse_hidden_state(type(value), writer)
-        state = state_of(value)
+        _refuse_hidden_state(type(value), writer)
+        state = _state_of(value)
         if _CACHED_HASH in state:
             state[_CACHED_HASH] = None  # as attrs does: texts hash differently in every process
         unset = [name for name in getattr(type(value), "__dataclass_fields__", ()) if not hasattr(value, name)]
@@ -114,21 +116,23 @@ class ClassInstance:
         self.fill(value, facts, version, reader)
         return value
 
-    def empty(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def empty(self, facts: Json, version: int, reader: Reader) -> Any:
         name, _, _ = fields(facts, 3)
-        return {} if reader.plain else new(class_of(name, reader, object, lambda cls: hasattr(cls, self._mark)))
+        if reader.plain:
+            return {}
+        return _new(_class_of(name, reader, object, lambda cls: hasattr(cls, self._mark)))
 
-    def fill(self, value: Any, facts: Json, version: int, reader: Reader) -> None:  # noqa: ARG002
+    def fill(self, value: Any, facts: Json, version: int, reader: Reader) -> None:
         _, state, unset = fields(facts, 3)
         if reader.plain:
-            value.update((exactly(name, str), reader.value(node)) for name, node in exactly(state, dict).items())
+            value |= _without_bookkeeping({name: reader.value(node) for name, node in exactly(state, dict).items()})
             return
         _restore(value, state, reader)
         if self.tag == "dataclass":
             _add_new_fields(value, exactly(unset, list))
 
 
-def class_of(name: object, reader: Reader, base: type, is_one: Any) -> Any:
+def _class_of(name: object, reader: Reader, base: type, is_one: Any) -> Any:
     """The class of this name, of the family that is expected; nothing else is ever made or called."""
     cls = reader.class_named(exactly(name, str))
     if not issubclass(cls, base) or not is_one(cls):
@@ -139,7 +143,7 @@ def class_of(name: object, reader: Reader, base: type, is_one: Any) -> Any:
     return cls
 
 
-def new(cls: type) -> Any:
+def _new(cls: type) -> Any:
     """An object of the class without state."""
     if not _has_plain_layout(cls):
         raise UnreadableBlobError(
@@ -149,8 +153,8 @@ def new(cls: type) -> Any:
     return object.__new__(cls)
 
 
-def refuse_hidden_state(cls: type, writer: Writer) -> None:
-    """Refuse objects that keep state where only their base class, written in C, sees it: a dataclass that is a dict."""
+def _refuse_hidden_state(cls: type, writer: Writer) -> None:
+    """Refuse objects that keep state where only a base class in C sees it: a dataclass that is a dict."""
     if not _has_plain_layout(cls):
         writer.refuse(
             f"a {cls.__name__} has state of a base class that is written in C",
@@ -158,18 +162,24 @@ def refuse_hidden_state(cls: type, writer: Writer) -> None:
         )
 
 
-def state_of(value: Any) -> dict[str, Any]:
+def _state_of(value: Any) -> dict[str, Any]:
     """Everything that the object has, by name: what is in its ``__dict__`` and in its slots."""
     state = dict(getattr(value, "__dict__", {}))
-    for name, slot in slots_of(type(value)):
-        try:
-            state[name] = slot.__get__(value)
-        except AttributeError:
-            continue  # never set
+    for name, slot in _slots_of(type(value)):
+        part = _slot_value(slot, value)
+        if part is not _UNSET:
+            state[name] = part
     return state
 
 
-def slots_of(cls: type) -> Iterator[tuple[str, MemberDescriptorType]]:
+def _slot_value(slot: MemberDescriptorType, value: Any) -> Any:
+    try:
+        return slot.__get__(value)
+    except AttributeError:
+        return _UNSET
+
+
+def _slots_of(cls: type) -> Iterator[tuple[str, MemberDescriptorType]]:
     """The slots of the class and its bases, by the names that attributes have."""
     for base in reversed(cls.__mro__):
         for name, slot in vars(base).items():
@@ -182,12 +192,22 @@ def _state_nodes(state: dict[str, Any], writer: Writer) -> dict[str, Json]:
 
 
 def _restore(value: Any, state: object, reader: Reader) -> None:
+    """Put the parts where :func:`_state_of` found them; no property or ``__setattr__`` of the class has a say."""
+    slots = dict(_slots_of(type(value)))
     for name, node in exactly(state, dict).items():
         part = reader.value(node)
-        try:
-            object.__setattr__(value, name, part)
-        except AttributeError:
+        if name in slots:
+            slots[name].__set__(value, part)
+        elif hasattr(value, "__dict__"):
+            vars(value)[name] = part
+        else:
             _gone(type(value), f"field {name}")
+
+
+def _without_bookkeeping(state: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a pydantic model, those that it allowed in addition included; any other state as it is."""
+    fields_only = {name: part for name, part in state.items() if not name.startswith(_PYDANTIC)}
+    return fields_only | (state.get(_PYDANTIC + "extra__") or {})
 
 
 def _add_new_fields(value: Any, unset: list[str]) -> None:
@@ -232,5 +252,6 @@ CLASSES: tuple[Kind, ...] = (
     NamedTuple(),
     ClassInstance("dataclass", "__dataclass_fields__"),
     ClassInstance("attrs.class", "__attrs_attrs__"),
+    ClassInstance("pydantic.model", _PYDANTIC + "fields_set__"),
 )
 """In the order in which they are asked."""

@@ -14,8 +14,7 @@ from offload_backend.blobstore import Buffer
 from offload_backend.codecs.source import Source
 from offload_backend.codecs.tree.allowed import AllowedClasses, ClassPolicy
 from offload_backend.codecs.tree.facts import exactly
-from offload_backend.codecs.tree.kinds import Pieces
-from offload_backend.codecs.tree.layout import Layout, Tensor, pieces_of, read_layout
+from offload_backend.codecs.tree.layout import Layout, pieces_of, read_layout
 from offload_backend.codecs.tree.memory import Memory, NewBytes, memory_for
 from offload_backend.codecs.tree.reading import Document, TreeReader
 from offload_backend.codecs.tree.room import with_room
@@ -84,7 +83,7 @@ class TreeCodec:
         document = orjson.loads(tree.text)
         if "packed" in document:
             return None
-        buffers = [base64.b64encode(_joined(tensor)).decode() for tensor in tree.tensors]
+        buffers = [base64.b64encode(b"".join(tensor.pieces())).decode() for tensor in tree.tensors]
         facts = {"offload_tree": INLINE_VERSION, **document, "buffers": buffers}
         text = INLINE + json.dumps(facts, separators=(",", ":"))
         return text if limit is None or len(text) <= limit else None
@@ -129,11 +128,6 @@ def places_of(layout: Layout, document: Document) -> list[tuple[int, int]]:
     if begin != end:
         raise ValueError("packed buffers that are not all of their tensor")
     return places
-
-
-def _joined(tensor: Tensor) -> bytes:
-    data = tensor.data
-    return b"".join(data.make() if isinstance(data, Pieces) else (data,))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
@@ -57,27 +57,15 @@ def column_of(values: list[Any], writer: TreeWriter) -> Json:
     if len(values) < MANY:
         return None
     kinds = set(map(type, values))
-    if len(kinds) == 2 and type(None) in kinds:
-        present = bytes(map(_is_present, values))
-        others = [value for value in values if value is not None]
-        column = numbers_of(others, writer) or column_of(others, writer)
-        return column and _list(mask=writer.buffer(present), others=column)
     if len(kinds) > 1:
-        return None
+        return _sparse(values, writer) if len(kinds - {type(None)}) == 1 else None
     (kind,) = kinds
-    if kind is datetime:
-        column = _moments(values, writer)
-        if column is not None:
-            return column
     if kind in LEAVES and kind not in (int, float, str):
-        leaf = LEAVES[kind]
-        facts = [leaf.encode(value, writer) for value in values]
-        return _list(of=[leaf.tag, leaf.version], facts=text_or_buffer(facts, writer))
-    special = {bytes: _joined, dict: _records, tuple: _rows}.get(kind)
-    return None if special is None else special(values, writer)
+        return (kind is datetime and _moments(values, writer)) or _of(LEAVES[kind], values, writer)
+    return _COLUMNS[kind](values, writer) if kind in _COLUMNS else None
 
 
-def values_from(facts: Json, reader: Reader) -> list[Any]:
+def values_from(facts: Json, reader: Reader) -> list[Any]:  # noqa: PLR0911  # one for each form
     """The list. Raises :class:`ValueError` for what the functions above cannot have made."""
     match facts:
         case {"floats": int(number)}:
@@ -142,6 +130,17 @@ def _moments_from(numbers: list[int], zone: Any) -> list[datetime]:
         raise ValueError("a moment beyond the year 9999") from None
 
 
+def _of(leaf: Kind, values: list[Any], writer: TreeWriter) -> Json:
+    facts = [leaf.encode(value, writer) for value in values]
+    return _list(of=[leaf.tag, leaf.version], facts=text_or_buffer(facts, writer))
+
+
+def _sparse(values: list[Any], writer: TreeWriter) -> Json:
+    others = [value for value in values if value is not None]
+    column = numbers_of(others, writer) or column_of(others, writer)
+    return column and _list(mask=writer.buffer(bytes(map(_is_present, values))), others=column)
+
+
 def _joined(values: list[bytes], writer: TreeWriter) -> Json:
     if sum(map(len, values)) > _SHORT_BYTES * len(values):
         return None
@@ -192,7 +191,10 @@ def _column(values: list[Any], step: object, writer: TreeWriter) -> Json:
 
 def _are_new(values: list[Any], writer: TreeWriter) -> bool:
     identities = set(map(id, values))
-    return len(identities) == len(values) and writer.take(identities, values)
+    if len(identities) < len(values) or not writer.are_new(identities):
+        return False
+    writer.meet(identities, values)
+    return True
 
 
 def _zipped(nodes: list[Any], reader: Reader) -> list[tuple[Any, ...]]:
@@ -215,3 +217,6 @@ def _leaf(tag: str, version: int) -> Kind:
     if leaf is None or version > leaf.version:
         raise ValueError("a column of an unknown kind")
     return leaf
+
+
+_COLUMNS: dict[type, Callable[[list[Any], TreeWriter], Json]] = {bytes: _joined, dict: _records, tuple: _rows}

@@ -21,7 +21,7 @@ __all__ = ["CONTAINERS", "INLINE_BYTES", "List"]
 INLINE_BYTES = 64
 """Bytes of a ``bytes`` object that is written into the structure."""
 
-_FACTORIES: dict[str, type] = {
+_FACTORIES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (bool, bytearray, bytes, complex, dict, float, frozenset, int, list, object, set, str, tuple)
 } | {f"collections.{cls.__name__}": cls for cls in (Counter, OrderedDict, deque)}
@@ -49,18 +49,18 @@ class _Kind:
 class List(_Kind):
     """A list in a compact form, see ``columns.py``. Others are JSON lists of nodes."""
 
-    def encode(self, value: list[Any], writer: Writer) -> Json:  # noqa: D102
+    def encode(self, value: list[Any], writer: Writer) -> Json:
         return writer.items(value)
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> list[Any]:  # noqa: D102
+    def decode(self, facts: Json, version: int, reader: Reader) -> list[Any]:
         from offload_backend.codecs.tree.columns import values_from
 
         return values_from(facts, reader)
 
-    def empty(self, facts: Json, version: int, reader: Reader) -> list[Any]:  # noqa: D102
+    def empty(self, facts: Json, version: int, reader: Reader) -> list[Any]:
         return []
 
-    def fill(self, value: list[Any], facts: Json, version: int, reader: Reader) -> None:  # noqa: D102
+    def fill(self, value: list[Any], facts: Json, version: int, reader: Reader) -> None:
         value += self.decode(facts, version, reader)
 
 
@@ -120,7 +120,7 @@ class Mapping(_Kind):
 class DefaultDict(Mapping):
     """As a dict, and before it the factory: a builtin's name, a class's, or none."""
 
-    def encode(self, value: defaultdict[Any, Any], writer: Writer) -> Json:
+    def encode(self, value: Any, writer: Writer) -> Json:
         factory: Any = value.default_factory
         if factory is not None and factory not in _FACTORY_NAMES and not isinstance(factory, type):
             writer.refuse(
@@ -183,7 +183,7 @@ class Bytes(_Kind):
 
 
 class View(_Kind):
-    """A memoryview: its format, its shape, whether it may be written to, and the buffer with its bytes in C order."""
+    """A memoryview: format, element size, shape, whether it is read-only, the buffer with its bytes in C order."""
 
     def encode(self, value: memoryview, writer: Writer) -> Json:
         shape = list(value.shape or ())
@@ -199,12 +199,12 @@ class View(_Kind):
         data = (inner.frozen if exactly(readonly, bool) else inner.array)(exactly(number, int))
         if exactly(form, str) not in _VIEW_FORMATS or any(type(side) is not int for side in exactly(shape, list)):
             raise ValueError("not the facts of a memoryview")
-        if memoryview(b"").cast(form).itemsize != size:  # type: ignore[call-overload]  # form was looked at
+        if memoryview(b"").cast(form).itemsize != size:
             raise ValueError("a memoryview of elements that have another size here")
         view = memoryview(data)
         if shape in ([0], [len(data) // size]):
-            return view.cast(form)  # type: ignore[call-overload]
-        return view.cast(form, shape)  # type: ignore[call-overload]
+            return view.cast(form)
+        return view.cast(form, shape)
 
 
 class Array(_Kind):

@@ -38,7 +38,7 @@ ENTRY_POINTS = "offload_backend.kinds"
 
 _BUILT_IN = {
     name: f"{__name__.rpartition('.')[0]}.{name}"
-    for name in ("numpy", "pandas", "pendulum", "polars", "pyarrow", "pydantic", "scipy", "torch")
+    for name in ("numpy", "pandas", "pendulum", "polars", "pyarrow", "scipy", "torch")
 }
 """Library, which is also the first word of its kinds' tags: the module whose ``KINDS`` they are."""
 
@@ -63,7 +63,7 @@ class Writer(Protocol):
         ...
 
     def items(self, values: list[Any]) -> Json:
-        """The node of a list that was made for this call, such as ``list(value)``; compact if the values are alike."""
+        """The node of a list that was made for this call, ``list(value)``; compact if the values are alike."""
         ...
 
     def buffer(self, data: Buffer | Pieces, *, dtype: str = "U8", shape: tuple[int, ...] | None = None) -> int:

@@ -1,7 +1,8 @@
-"""The file around a tree: safetensors, whose first tensor, ``tree``, is the structure and whose others are the buffers.
+"""The file around a tree: safetensors. The first tensor, ``tree``, is the structure; the others are the buffers.
 
-Buffers are numbered in the order of the header. They lie in another one: those first whose size is divisible by the
-largest power of two, so that each begins at a multiple of its elements' size. There are no gaps, as safetensors wants it.
+Buffers are numbered in the order of the header. They lie in another one: those first whose size is
+divisible by the largest power of two, so that each begins at a multiple of its elements' size. There are
+no gaps, as safetensors wants it.
 """
 
 from __future__ import annotations
@@ -14,35 +15,21 @@ from typing import Any
 import orjson
 
 from offload_backend.codecs.source import Source
+from offload_backend.codecs.tree.facts import exactly
 from offload_backend.codecs.tree.kinds import Buffer, Pieces
 from offload_backend.errors import UnreadableBlobError
 
 __all__ = ["Layout", "Tensor", "pieces_of", "read_layout"]
 
-BITS = {
-    "BOOL": 8,
-    "U8": 8,
-    "I8": 8,
-    "F8_E4M3": 8,
-    "F8_E5M2": 8,
-    "F8_E8M0": 8,
-    "F8_E4M3FNUZ": 8,
-    "F8_E5M2FNUZ": 8,
-    "U16": 16,
-    "I16": 16,
-    "F16": 16,
-    "BF16": 16,
-    "U32": 32,
-    "I32": 32,
-    "F32": 32,
-    "U64": 64,
-    "I64": 64,
-    "F64": 64,
-    "C64": 64,
-    "F4": 4,
-    "F6_E2M3": 6,
-    "F6_E3M2": 6,
+_WORDS_BY_BITS = {
+    4: "F4",
+    6: "F6_E2M3 F6_E3M2",
+    8: "BOOL U8 I8 F8_E4M3 F8_E5M2 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ",
+    16: "U16 I16 F16 BF16",
+    32: "U32 I32 F32",
+    64: "U64 I64 F64 C64",
 }
+BITS = {word: bits for bits, words in _WORDS_BY_BITS.items() for word in words.split()}
 """The words of safetensors for what a tensor's elements are, and how many bits each takes."""
 
 FORMAT, VERSION = "offload-tree", 1
@@ -52,6 +39,7 @@ LONGEST_HEADER = 100_000_000
 _ALIGNED = 64
 _FIRST_READ = 64 * 1024
 _MOST_DIMENSIONS = 64
+_PREFIX = 8
 
 
 @dataclass(frozen=True)
@@ -67,6 +55,15 @@ class Tensor:
     def size(self) -> int:
         """Its bytes."""
         return size_of(self.data)
+
+    def pieces(self) -> Iterator[Buffer]:
+        """Its bytes as buffers; :class:`RuntimeError` if they are fewer or more, for all else would be shifted."""
+        left = self.size
+        for piece in self.data.make() if isinstance(self.data, Pieces) else (self.data,):
+            left -= size_of(piece)
+            yield piece
+        if left:
+            raise RuntimeError(f"the buffer {self.name!r} changed while it was being stored")
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def pieces_of(text: bytes, tensors: list[Tensor]) -> Iterator[Buffer]:
     order = sorted(range(len(tensors)), key=lambda number: -_divisor(tensors[number].size))
     yield _header(len(text), tensors, order) + text
     for number in order:
-        yield from _checked(tensors[number])
+        yield from tensors[number].pieces()
 
 
 def _header(tree_size: int, tensors: list[Tensor], order: list[int]) -> bytes:
@@ -113,16 +110,6 @@ def _divisor(size: int) -> int:
     return min(size & -size, _ALIGNED) if size else _ALIGNED
 
 
-def _checked(tensor: Tensor) -> Iterator[Buffer]:
-    """The bytes of the tensor; what was promised and what comes must be the same, or all that follows is shifted."""
-    left = tensor.size
-    for piece in tensor.data.make() if isinstance(tensor.data, Pieces) else (tensor.data,):
-        left -= size_of(piece)
-        yield piece
-    if left:
-        raise RuntimeError(f"the buffer {tensor.name!r} changed while it was being stored")
-
-
 def read_layout(source: Source) -> Layout:
     """What the header says, checked against itself and against the file's size.
 
@@ -131,11 +118,9 @@ def read_layout(source: Source) -> Layout:
     """
     start = bytes(source.read(0, min(source.size, _FIRST_READ)))
     length = int.from_bytes(start[:8], "little")
-    if len(start) < 8 or length > min(LONGEST_HEADER, source.size - 8):
+    if len(start) < _PREFIX or length > min(LONGEST_HEADER, source.size - 8):
         raise ValueError("no header of a tree")
-    entries = orjson.loads(_read(source, start, 8, 8 + length))
-    if not isinstance(entries, dict):
-        raise ValueError("no header of a tree")
+    entries = exactly(orjson.loads(_read(source, start, 8, 8 + length)), dict)
     _check_format(entries.pop("__metadata__", None))
     base = 8 + length
     places = [_place(base, entry) for entry in entries.values()]
@@ -163,14 +148,14 @@ def _place(base: int, entry: object) -> tuple[int, int]:
     """Begin and end of a tensor, if they fit its shape."""
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
-            if len(shape) <= _MOST_DIMENSIONS and are_naturals([begin, end, *shape]) and dtype in BITS:
-                if prod(shape) * BITS[dtype] == 8 * (end - begin):
-                    return base + begin, base + end
+            known = dtype in BITS and len(shape) <= _MOST_DIMENSIONS and are_naturals([begin, end, *shape])
+            if known and prod(shape) * BITS[dtype] == 8 * (end - begin):
+                return base + begin, base + end
     raise ValueError("the header describes an impossible tensor")
 
 
 def are_naturals(numbers: Iterable[object]) -> bool:
-    """Whether all are whole numbers from 0 to 2⁶³ − 1."""
+    """Whether all are whole numbers, not negative, that fit 63 bits."""
     return all(type(number) is int and 0 <= number < 2**63 for number in numbers)
 
 

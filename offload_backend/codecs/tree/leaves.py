@@ -38,8 +38,6 @@ class Leaf:
     """A kind for the exact types it names, made of two functions."""
 
     version = 1
-    module = ""
-    needs = ""
 
     def __init__(
         self,
@@ -47,8 +45,11 @@ class Leaf:
         types: tuple[type, ...],
         encode: Callable[[Any, Writer], Json],
         decode: Callable[[Any, Reader], Any],
+        *,
+        library: str = "",
     ) -> None:
         self.tag = tag
+        self.module = self.needs = library
         self.types = types
         self._encode = encode
         self._decode = decode
@@ -61,7 +62,7 @@ class Leaf:
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return self._encode(value, writer)
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002  # there is one
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # there is one
         """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return self._decode(facts, reader)
 

@@ -1,7 +1,7 @@
 """Facts of dates, times and time zones.
 
-A moment's text is what its own ``isoformat`` gives without a time zone. A moment with a zone, or with
-``fold``, is a list of that text, the fold, and the zone's node. ``timezone.utc``, the usual one, is the letter ``Z``.
+A moment's text is what its own ``isoformat`` gives without a time zone. With a zone, or with
+``fold``, it is a list of that text, the fold, and the zone's node. ``timezone.utc``, the usual one, is a ``Z``.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def zone_facts(value: ZoneInfo, writer: Writer) -> Json:
     key = value.key
     if key is None:
         writer.refuse("a time zone that was read from a file has no name", "use ZoneInfo(key)")
-    _, (_, cached) = value.__reduce__()  # type: ignore[misc]  # how it pickles itself
-    return key if cached else [key]
+    arguments: Any = value.__reduce__()[1]  # how it pickles itself: the key, and whether it is the cached one
+    return key if arguments[1] else [key]
 
 
 def zone_from(facts: Json, _: Reader) -> ZoneInfo:

@@ -1,6 +1,7 @@
 """The parts of a value that JSON holds exactly are not walked in Python, but written at once, and read at once.
 
-A part of a few kilobytes stands in the structure as it is. A longer one is the text in a buffer, ``{"$": ["json", 1, number]}``.
+A part of a few kilobytes stands in the structure as it is. A longer one is the text in a buffer,
+``{"$": ["json", 1, number]}``.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ class JsonText:
     module = ""
     needs = ""
 
-    def accepts(self, value: object) -> bool:  # noqa: ARG002  # only node_of_json knows
+    def accepts(self, value: object) -> bool:  # only node_of_json knows
         return False
 
     def encode(self, value: Any, writer: Writer) -> Json:
         raise NotImplementedError
 
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:  # noqa: ARG002
+    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         value = value_of_text(facts, reader)
-        if not isinstance(value, (list, dict)):
+        if type(value) not in (list, dict):
             raise ValueError("a JSON text that is neither a list nor a dict")
         return value
 
@@ -63,26 +64,21 @@ JSON_TEXT = JsonText()
 
 
 def node_of_json(value: Any, writer: TreeWriter) -> Json:
-    """The node of a list or dict that is JSON through and through, and shares nothing with others; else ``None``."""
+    """The node of a list or dict that is JSON through and through and shares nothing; else ``None``."""
     depth = len(writer.path)
     if depth > _DEEPEST or (depth > 1 and len(value) < _FEW):
         return None  # the walk comes to its parts, or is as fast
     surveyed = _survey(value)
-    if surveyed is None or not writer.take(surveyed.containers, value):
+    if surveyed is None or not writer.are_new(surveyed.containers):
         return None
-    if surveyed.weight < LONG_TEXT:
-        try:
-            text = orjson.dumps(value, option=_STRICT)
-        except orjson.JSONEncodeError:  # a lone surrogate
-            return None
-        if not surveyed.has_mark:
-            return cast("Json", orjson.Fragment(text))
-        pieces = [text]
-    else:
-        try:
-            pieces = list(JsonCodec().encode(value))
-        except UnsupportedValueError:
-            return None
+    try:
+        short = surveyed.weight < LONG_TEXT
+        pieces = [orjson.dumps(value, option=_STRICT)] if short else list(JsonCodec().encode(value))
+    except (orjson.JSONEncodeError, UnsupportedValueError):  # a lone surrogate
+        return None
+    writer.meet(surveyed.containers, value)
+    if short and not surveyed.has_mark:
+        return cast("Json", orjson.Fragment(pieces[0]))
     size = sum(map(len, pieces))
     return {"$": [JSON_TEXT.tag, JSON_TEXT.version, writer.buffer(Pieces(size, lambda: pieces))]}
 
@@ -108,7 +104,7 @@ class _Survey:
 
 
 def _survey(value: Any) -> _Survey | None:
-    """Level by level, the work for each element done in C; ``None`` at the first level with something else than JSON."""
+    """Level by level, the work for each element done in C; ``None`` at the first that is not JSON."""
     found = _Survey()
     level: list[Sequence[Any]] = list(
         _below(found, [value] if type(value) is list else [], [value] if type(value) is dict else [])

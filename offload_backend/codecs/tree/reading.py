@@ -77,7 +77,7 @@ class TreeReader:
         if type(node) is dict and _parts(node)[0] not in (
             LIST.tag,
             JSON_TEXT.tag,
-        ):  # above all no list that others have
+        ):  # or one that others share
             raise ValueError("no list of parts")
         return exactly(self.value(node), list)
 
@@ -94,9 +94,7 @@ class TreeReader:
     def array(self, number: int) -> bytearray:
         """The buffer as what holds it."""
         memory = self._memory(number, frozen=False)
-        assert isinstance(memory, Memory)
-        memory.view.release()
-        return memory.array
+        return memory.array  # type: ignore[union-attr]  # what is not frozen has one
 
     def frozen(self, number: int) -> bytes:
         """The buffer as ``bytes``."""
@@ -129,7 +127,7 @@ class TreeReader:
         if kind is None:
             raise UnreadableBlobError(
                 f"the value holds a {tag}, a kind that this installation does not know",
-                hint="upgrade offload-backend where the value is read, or install the package that registers the kind",
+                hint="upgrade offload-backend where the value is read, or install the package that has the kind",
             )
         if version > kind.version:
             raise UnreadableBlobError(

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 def with_room(function: Callable[[], _T]) -> _T:
-    """What the function returns or raises; it runs in a thread of its own, with a new stack, if little is left of this."""
+    """What the function returns or raises; it runs in a new thread if little is left of this one's stack."""
     if not _nearly_full():
         return function()
     results: list[_T] = []

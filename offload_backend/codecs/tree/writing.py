@@ -16,6 +16,7 @@ import orjson
 
 from offload_backend.codecs.refusal import MAX_DEPTH
 from offload_backend.codecs.tree.allowed import ClassPolicy, name_of, why_not_importable
+from offload_backend.codecs.tree.buffers import Buffers
 from offload_backend.codecs.tree.classes import CLASSES, ENUM
 from offload_backend.codecs.tree.columns import column_of, numbers_of
 from offload_backend.codecs.tree.containers import CONTAINERS
@@ -28,9 +29,6 @@ from offload_backend.codecs.tree.room import STEP, with_room
 from offload_backend.errors import UnsupportedValueError
 
 __all__ = ["Tree", "tree_of"]
-
-MOST_TENSORS = 10_000
-"""Buffers beyond these share one tensor, so that a header stays small."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,9 @@ class TreeWriter:
         self._numbers: dict[int, int] = {}
         self._open: dict[int, int] = {}
         self._met: dict[int, object] = {}
-        self._met_in_json: set[int] = set()
+        self._met_in_bulk: set[int] = set()
         self._shared: list[Json] = []
-        self._frozen: list[int] = []
-        self._tensors: list[Tensor] = []
-        self._names: dict[str, int] = {"tree": 1, "packed": 1, "__metadata__": 1}
+        self._buffers = Buffers()
         self._kinds: dict[type, list[Kind]] = {}
         self._class_names: dict[type, str] = {}
         self._hashed_since: int | None = None
@@ -127,18 +123,8 @@ class TreeWriter:
         frozen: bool = False,
     ) -> int:
         """See :class:`~offload_backend.codecs.tree.kinds.Writer`; ``frozen`` ones are read as ``bytes``."""
-        number = len(self._tensors)
-        name = dotted(self.path)
-        count = self._names[name] = self._names.get(name, 0) + 1
-        while count > 1 and f"{name}~{count}" in self._names:
-            count = self._names[name] = count + 1
-        if count > 1:
-            name = f"{name}~{count}"
-            self._names[name] = 1
-        self._tensors.append(Tensor(name, dtype, (size_of(data),) if shape is None else shape, data))
-        if frozen:
-            self._frozen.append(number)
-        return number
+        shape = (size_of(data),) if shape is None else shape
+        return self._buffers.add(dotted(self.path), data, dtype, shape, frozen=frozen)
 
     def refuse(self, message: str, hint: str) -> NoReturn:
         """See :class:`~offload_backend.codecs.tree.kinds.Writer`."""
@@ -186,28 +172,22 @@ class TreeWriter:
         """The node of a value of this kind."""
         return {"$": [kind.tag, kind.version, kind.encode(value, self)]}
 
-    def take(self, identities: set[int], owner: object) -> bool:
-        """Note that these objects, which ``owner`` keeps alive, are written elsewhere; unless one was met before."""
-        seen = (self._met.keys(), self._met_in_json, self._known)
-        if not all(identities.isdisjoint(some) for some in seen):
-            return False
-        self._met_in_json |= identities
+    def are_new(self, identities: set[int]) -> bool:
+        """Whether no object of these was met before, or will be again as far as that is known."""
+        return all(identities.isdisjoint(some) for some in (self._met.keys(), self._met_in_bulk, self._known))
+
+    def meet(self, identities: set[int], owner: object) -> None:
+        """Note that these objects, which ``owner`` keeps alive, were written in bulk."""
+        self._met_in_bulk |= identities
         self._met[id(owner)] = owner
-        return True
 
     def finished(self, node: Json) -> Tree:
         """The tree, once its root's node is written."""
         document: dict[str, Any] = {"value": node}
         if self._shared:
             document["shared"] = self._shared
-        if self._frozen:
-            document["frozen"] = self._frozen
-        tensors, rest = self._tensors[:MOST_TENSORS], self._tensors[MOST_TENSORS:]
-        if rest:
-            document["packed"] = sizes = [tensor.size for tensor in rest]
-            packed = Pieces(sum(sizes), lambda: (piece for tensor in rest for piece in _pieces(tensor.data)))
-            tensors.append(Tensor("packed", "U8", (packed.size,), packed))
-        return Tree(orjson.dumps(document), tensors)
+        facts, tensors = self._buffers.finished()
+        return Tree(orjson.dumps(document | facts), tensors)
 
     def _object(self, value: Any) -> Json:
         if isinstance(value, Enum):
@@ -216,7 +196,7 @@ class TreeWriter:
         if identity in self._known:
             return self._reference(value)
         if type(value) not in (tuple, frozenset, bytes) or len(value) > (64 if type(value) is bytes else 0):
-            if identity in self._met or identity in self._met_in_json:
+            if identity in self._met or identity in self._met_in_bulk:
                 if not self._known:
                     self.met_again.add(identity)
                     return None
@@ -254,7 +234,7 @@ class TreeWriter:
         if cls is list or cls is dict:
             return self.items(value) if cls is list else self._dict(value)
         kind = CONTAINERS.get(cls) or self._kind_of(value)
-        if self._hashed_since is None or cls.__hash__ is not object.__hash__:
+        if self._hashed_since is None or not _hashed_by_identity(cls):
             return self.tagged(kind, value)
         outer, self._hashed_since = self._hashed_since, None  # its hash does not depend on what is in it
         try:
@@ -288,7 +268,7 @@ class TreeWriter:
                 f"a cycle that goes through a {cls.__name__}", "make the cycle go through a list or a dict only"
             )
         inside = self._hashed_since is not None and self._open[id(value)] < self._hashed_since
-        if inside and cls.__hash__ is not object.__hash__:
+        if inside and not _hashed_by_identity(cls):
             self.refuse(
                 "a cycle that goes through an element of a set or a key of a dict, whose hash it is part of",
                 "hold the elements in a list",
@@ -305,8 +285,9 @@ def _refuse_type(value: Any, writer: TreeWriter) -> NoReturn:
     writer.refuse(message, hint)
 
 
-def _pieces(data: Buffer | Pieces) -> Iterable[Buffer]:
-    return data.make() if isinstance(data, Pieces) else (data,)
+def _hashed_by_identity(cls: type) -> bool:
+    own: Any = cls.__hash__
+    return own is object.__hash__
 
 
 def _is_utf8(text: str) -> bool:
