@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 
+import orjson
 import pytest
 from hypothesis import example, given
 
-from offload_backend.row import ENVELOPE_KEY, envelope, envelope_size, open_envelope, row_text
+from offload_backend.row import ENVELOPE_KEY, envelope, envelope_size, fits_row, open_envelope, row_text
 from tests.inner.values import QUICK, THOROUGH, any_text, json_values, same
 
 REF = "s3://bucket/v1/default/asset/name=a/k/01999999-0000-7000-8000-000000000001.json.zst#offload=1&size=1"
@@ -32,6 +33,20 @@ def test_the_size_is_that_of_the_row_airflow_stores(value):
     stored = json.dumps({"__airflow_state_ref__": json.dumps(value)})
     compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     assert envelope_size(compact) == len(stored.encode())
+
+
+@THOROUGH
+@given(json_values)
+@example("")
+@example("😀" * 300)  # no character of JSON takes more of a row
+@example('\x7f\\"\n' * 300)
+@example([1e16, 1e-7, -1e300] * 100)
+def test_a_row_fits_exactly_up_to_its_size_however_long_it_is(value):
+    # As the codec writes it.
+    compact = orjson.dumps(value).decode()
+    size = envelope_size(compact)
+    assert fits_row(compact, size)
+    assert not fits_row(compact, size - 1)
 
 
 @pytest.mark.parametrize(
