@@ -23,6 +23,7 @@ from offload_backend.stores.s3_xml import Document, parsed
 
 __all__ = ["Reply", "Request", "Requests"]
 
+_PAUSE = 1.0
 _LONGEST_PAUSE = 20.0
 _LONGEST_DOCUMENT = 1024 * 1024
 _SUCCESS = range(200, 300)
@@ -89,7 +90,7 @@ class Requests:
             if not passing or attempt >= self._settings.max_attempts:
                 raise s3_error(failure, request.operation, request.target.location) from failure
             repeated = True
-            pause = random.random() * min(_LONGEST_PAUSE, 2.0 ** (attempt - 1))  # noqa: S311 - jitter, not a secret
+            pause = random.random() * min(_LONGEST_PAUSE, _PAUSE * 2.0 ** (attempt - 1))  # noqa: S311 - jitter, not a secret
             _log.info("%s: %s, trying again in %.1f s", request.operation, failure, pause)
             time.sleep(pause)
         raise AssertionError  # pragma: no cover - the loop has no end

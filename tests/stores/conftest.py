@@ -17,15 +17,23 @@ def no_backoff(monkeypatch):
     """Retries as many as ever, without the pauses between them."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     monkeypatch.setattr("offload_backend.stores.s3_read._PAUSE", 0)
+    monkeypatch.setattr("offload_backend.stores.s3_requests._PAUSE", 0)
 
 
 @pytest.fixture
-def open_through(bucket, fault_proxy, no_backoff):
+def s3_transport():
+    """The transport that :func:`open_through` chooses; a module of tests may have several."""
+    return "direct"
+
+
+@pytest.fixture
+def open_through(bucket, fault_proxy, no_backoff, s3_transport):
     """A store of the bucket whose requests go through the proxy; arguments are settings."""
 
     def open_it(path="", **settings):
         options = {**bucket.options, "endpoint_url": fault_proxy.url}
-        values = {"storage_options": options, "part_size": 5 * MIB, "max_attempts": 3, **settings}
+        values = {"transport": s3_transport, "storage_options": options, "part_size": 5 * MIB, "max_attempts": 3}
+        values |= settings
         return open_store(path or f"{bucket.url}/state", Settings(**values))
 
     return open_it

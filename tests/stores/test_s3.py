@@ -1,4 +1,4 @@
-"""What the boto3 adapter asks of S3, and what it does not."""
+"""What the S3 adapter asks of S3, and what it does not, through either of its transports."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from offload_backend.stores.opening import open_s3, open_store
 from offload_backend.stores.s3 import S3BlobStore
 from offload_backend.stores.s3_client import client_config
 from tests.stores.conftest import MIB
+
+
+@pytest.fixture(params=["direct", "boto3"])
+def s3_transport(request):
+    return request.param
 
 
 def test_every_small_operation_is_one_request(open_through, fault_proxy):
@@ -41,8 +46,8 @@ def test_a_blob_of_exactly_one_part_is_one_request_and_a_longer_one_is_a_multipa
     ]
 
 
-def test_a_store_at_the_root_of_a_bucket_keeps_names_as_keys(bucket):
-    store = open_store(bucket.url, Settings(storage_options=bucket.options))
+def test_a_store_at_the_root_of_a_bucket_keeps_names_as_keys(bucket, s3_transport):
+    store = open_store(bucket.url, Settings(storage_options=bucket.options, transport=s3_transport))
     store.put("v1/blob", [b"x"])
     assert bucket.all_keys() == {"v1/blob"}
     assert store.location == bucket.url
@@ -50,10 +55,10 @@ def test_a_store_at_the_root_of_a_bucket_keeps_names_as_keys(bucket):
     assert store.delete(["v1/blob"]).deleted == ("v1/blob",)
 
 
-def test_neighbours_that_share_a_string_prefix_are_not_touched(bucket):
+def test_neighbours_that_share_a_string_prefix_are_not_touched(bucket, s3_transport):
     for key in ("state2/v1/blob", "stat/v1/blob", "state"):
         bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"x")
-    store = open_store(f"{bucket.url}/state", Settings(storage_options=bucket.options))
+    store = open_store(f"{bucket.url}/state", Settings(storage_options=bucket.options, transport=s3_transport))
     assert list(store.list()) == []
     store.delete(["v1/blob"])
     assert bucket.all_keys() == {"state2/v1/blob", "stat/v1/blob", "state"}
@@ -74,9 +79,9 @@ def test_a_reader_that_stops_early_holds_no_connection(bucket):
     assert [answer["Body"]._raw_stream.closed for answer in answers] == [True]
 
 
-@pytest.mark.parametrize("transport", ["boto3", "fsspec"])
-def test_a_missing_bucket_is_an_error_and_never_a_new_bucket(open_through, fault_proxy, bucket, transport):
-    store = open_through("s3://no-such-bucket-here/state", transport=transport)
+@pytest.mark.parametrize("s3_transport", ["direct", "boto3", "fsspec"])
+def test_a_missing_bucket_is_an_error_and_never_a_new_bucket(open_through, fault_proxy, bucket, s3_transport):
+    store = open_through("s3://no-such-bucket-here/state")
     before = bucket.client.list_buckets()["Buckets"]
     for attempt in (
         lambda: store.put("v1/blob", [b"x"]),
@@ -135,14 +140,14 @@ def test_no_thread_outlives_a_put(open_through):
         {"client_kwargs": {"region_name": "us-east-1"}},
     ],
 )
-@pytest.mark.parametrize("transport", ["boto3", "fsspec"])
-def test_options_are_understood_under_the_names_of_boto3_and_of_fsspec(bucket, options, transport):
+@pytest.mark.parametrize("s3_transport", ["direct", "boto3", "fsspec"])
+def test_options_are_understood_under_the_names_of_boto3_and_of_fsspec(bucket, options, s3_transport):
     given = dict(options)
     if "client_kwargs" in given:
         given["client_kwargs"] = {**given["client_kwargs"], "endpoint_url": bucket.endpoint_url}
     else:
         given["endpoint_url"] = bucket.endpoint_url
-    store = open_store(f"{bucket.url}/state", Settings(storage_options=given, transport=transport))
+    store = open_store(f"{bucket.url}/state", Settings(storage_options=given, transport=s3_transport))
     store.put("v1/blob", [b"x"])
     assert bucket.all_keys() == {"state/v1/blob"}
 
@@ -155,22 +160,23 @@ def test_an_unknown_option_is_an_error_that_lists_the_known_ones():
 
 
 @pytest.mark.parametrize("options", [{"endpoint_url": "minio.example:9000"}, {"profile": "no-such-profile"}])
-def test_a_client_that_cannot_be_made_is_a_wrong_setting(aws_environment, options):
-    store = open_s3("s3://bucket/state", Settings(storage_options=options))
+def test_a_client_that_cannot_be_made_is_a_wrong_setting(aws_environment, options, s3_transport):
+    store = open_s3("s3://bucket/state", Settings(storage_options=options, transport=s3_transport))
     with pytest.raises(ConfigError) as caught:
         store.put("v1/blob", [b"x"])
     assert "correct" in caught.value.hint
 
 
-def test_a_bucket_name_that_cannot_be_is_a_wrong_setting(bucket):
-    store = open_s3("s3://Not_A_Bucket!/state", Settings(storage_options=bucket.options))
+def test_a_bucket_name_that_cannot_be_is_a_wrong_setting(bucket, s3_transport):
+    store = open_s3("s3://Not_A_Bucket!/state", Settings(storage_options=bucket.options, transport=s3_transport))
     with pytest.raises(ConfigError, match="ParamValidationError"):
         store.put("v1/blob", [b"x"])
 
 
-def test_without_boto3_the_extra_is_named(monkeypatch):
+def test_without_boto3_the_extra_is_named(monkeypatch, s3_transport):
     monkeypatch.setitem(sys.modules, "boto3", None)
-    store = open_s3("s3://bucket/state", Settings())
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    store = open_s3("s3://bucket/state", Settings(transport=s3_transport))
     for attempt in (lambda: store.put("a", [b"x"]), lambda: b"".join(store.get("a")), lambda: list(store.list())):
         with pytest.raises(ConfigError) as caught:
             attempt()

@@ -1,4 +1,4 @@
-"""The boto3 adapter, with an S3 that fails: every fault is one of real HTTP."""
+"""The S3 adapter, with an S3 that fails: every fault is one of real HTTP."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ CALLS = {
     "ListObjectsV2": lambda store: list(store.list()),
 }
 RIGHTS = {"GetObject": "s3:GetObject", "ListObjectsV2": "s3:ListBucket"}
+
+
+@pytest.fixture(params=["direct", "boto3"])
+def s3_transport(request):
+    return request.param
 
 
 @pytest.mark.parametrize("operation", CALLS)
@@ -78,20 +83,24 @@ def test_wrong_credentials_are_told_from_missing_rights(open_through, fault_prox
     assert "s3:PutObject" in caught.value.hint
 
 
-@pytest.mark.parametrize("transport", ["boto3", "fsspec"])
-def test_no_credentials_at_all_are_their_own_reason(bucket, monkeypatch, transport):
+@pytest.mark.parametrize("s3_transport", ["direct", "boto3", "fsspec"])
+def test_no_credentials_at_all_are_their_own_reason(bucket, monkeypatch, s3_transport):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    settings = Settings(storage_options={"endpoint_url": bucket.endpoint_url}, transport=transport)
+    settings = Settings(storage_options={"endpoint_url": bucket.endpoint_url}, transport=s3_transport)
     with pytest.raises(StoreError) as caught:
         open_store(f"{bucket.url}/state", settings).put("v1/blob", [b"x"])
     assert caught.value.reason == "no-credentials"
     assert "s3://conn_id@bucket/prefix" in caught.value.hint
 
 
-def test_a_store_that_cannot_be_reached_is_an_error_worth_another_try(bucket, closed_port, no_backoff):
+def test_a_store_that_cannot_be_reached_is_an_error_worth_another_try(
+    bucket, closed_port, no_backoff, s3_transport
+):
     options = {**bucket.options, "endpoint_url": closed_port}
-    store = open_store(f"{bucket.url}/state", Settings(storage_options=options, max_attempts=2))
+    store = open_store(
+        f"{bucket.url}/state", Settings(storage_options=options, max_attempts=2, transport=s3_transport)
+    )
     for call in CALLS.values():
         with pytest.raises(StoreError) as caught:
             call(store)
@@ -271,12 +280,12 @@ def test_a_404_without_a_code_is_a_missing_blob_for_get_and_a_missing_bucket_for
     assert caught.value.reason == "bucket-missing"
 
 
-@pytest.mark.parametrize("transport", ["boto3", "fsspec"])
-def test_no_error_shows_a_credential(open_through, fault_proxy, caplog, transport):
+@pytest.mark.parametrize("s3_transport", ["direct", "boto3", "fsspec"])
+def test_no_error_shows_a_credential(open_through, fault_proxy, caplog, s3_transport):
     caplog.set_level(logging.WARNING)
     for operation in CALLS:
         fault_proxy.refuse(operation, 403, "SignatureDoesNotMatch", times=0)
-    store = open_through(transport=transport)
+    store = open_through()
     for call in CALLS.values():
         with pytest.raises(OffloadError) as caught:
             call(store)
