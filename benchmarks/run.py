@@ -25,7 +25,7 @@ def main() -> None:
         works = plan.QUICK if asked.quick else plan.FULL
         chosen = tuple(work for work in works if asked.only in work.name)
         measured = [each for step in plan.steps(chosen) for each in _take(step, place)]
-        results = place.results("make bench", measured)
+        results = {**place.results("make bench", measured), "whole": not (asked.quick or asked.only)}
     _write(results, asked)
     if results["failures"]:
         sys.exit("failed: " + "; ".join(results["failures"]))
@@ -109,7 +109,7 @@ def _write(results: dict[str, Any], asked: argparse.Namespace) -> None:
     print(f"\n{tables}\n")
     if results["server"] == "moto" and not asked.quick:
         print(arena.NO_GO)
-    if asked.out is None and (asked.quick or asked.only or results["server"] == "moto"):
+    if asked.out is None and not (results["whole"] and results["server"] == "s3bench"):
         return  # only a whole run is worth keeping
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(results, indent=1) + "\n")

@@ -15,6 +15,7 @@ from benchmarks import memory, plan, report, shapes
 ROOT = Path(__file__).parents[2]
 LATEST = ROOT / "benchmarks" / "results" / "latest.json"
 MIB = 1024 * 1024
+CONTESTANTS = {"ours", "peer", "peer-gzip", "peer-zstd"}
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +46,31 @@ def test_every_step_of_the_plan_is_measured(quick):
     expected = {(step.work.name, step.contestant) for step in plan.steps(plan.QUICK)}
     assert {(m["work"], m["contestant"]) for m in results["measurements"]} == expected
     assert {work.kind for work in plan.QUICK} == {work.kind for work in plan.FULL}
+    assert {each for work in plan.QUICK for each in work.contestants} == {
+        each for work in plan.FULL for each in work.contestants
+    }
+    assert results["failures"] == []
 
 
-def test_both_backends_store_and_give_back_the_same_value(quick):
+def test_all_backends_store_and_give_back_the_same_value(quick):
     """The process that measures a ``get`` compares the value; here, that it was really stored and of one size."""
     results, _ = quick
     for operation in ("set", "get"):
         measured = found(results, work="records 0.2 MB", operation=operation)
-        assert {m["contestant"] for m in measured} == {"ours", "peer", "peer-gzip"}
+        assert {m["contestant"] for m in measured} == CONTESTANTS
         assert len({m["json"] for m in measured}) == 1
         stored = {m["contestant"]: m["stored"] for m in measured}
-        assert stored["ours"] < measured[0]["json"] / 3
-        assert stored["peer-gzip"] < measured[0]["json"] / 3
+        assert max(stored["ours"], stored["peer-gzip"], stored["peer-zstd"]) < measured[0]["json"] / 3
         assert stored["peer"] > measured[0]["json"]
+
+
+def test_bytes_are_beside_the_peers_transport_and_raw_tcp(quick):
+    results, _ = quick
+    for operation in ("set", "get"):
+        measured = found(results, work="bytes 0.2 MB", operation=operation)
+        assert {m["contestant"] for m in measured} == {"ours", "transport", "tcp"}
+        assert all(m["seconds"] > 0 for m in measured)
+        assert {m["json"] for m in measured if m["contestant"] != "tcp"} == {200_000}
 
 
 def test_requests_are_counted_without_those_of_the_warm_up(quick):
@@ -80,20 +93,32 @@ def test_every_figure_of_the_comparison_is_there(quick):
         assert m["kept"] >= 0
     for m in found(results, work="start"):
         assert all(m[name] > 0 for name in ("python", "airflow", "backend", "set", "modules"))
+    for m in found(results, work="inline"):
+        assert m["requests"] == {}
+        assert m["microseconds"] > 0
     (phases,) = found(results, work="phases of records 0.2 MB")
-    assert set(phases["set"]) == {"encode", "compress", "digest", "upload", "whole"}
-    assert set(phases["get"]) == {"download", "digest", "decompress", "decode", "whole"}
+    for operation in ("set", "get"):
+        assert {"whole", "digest"} < set(phases[operation])
 
 
 def test_the_tables_have_a_row_for_every_work(quick):
     results, _ = quick
     text = report.tables(results)
-    for work in ("records 0.2 MB", "floats 0.2 MB"):
+    for work in ("records 0.2 MB", "floats 0.2 MB", "text 0.2 MB"):
         assert f"| `set` {work} |" in text
         assert f"| `get` {work} |" in text
+    assert "| `set` bytes 0.2 MB, common-io's transport alone |" in text
     assert "| `set` of 4 kB, offloaded |" in text
     assert "1 HeadBucket, 1 PutObject" in text
     assert "| offload-backend |" in text
+
+
+def test_results_hold_floors_and_ratios_for_programs(quick):
+    results, _ = quick
+    assert {"what", "wanted", "loopback", "shaped", "reached"} == set(results["floors"][0])
+    pairs = {(each["work"], each["operation"], each["rival"]) for each in results["ratios"]}
+    assert ("records 0.2 MB", "set", "peer-zstd") in pairs
+    assert ("bytes 0.2 MB", "get", "transport") in pairs
 
 
 def test_the_readme_shows_the_tables_of_the_committed_results():
@@ -118,7 +143,7 @@ def test_the_readme_changes_between_its_marks_only(tmp_path):
 def test_values_have_the_size_asked_for_and_are_always_the_same(shape):
     value = shapes.make(shape, 0.5)
     size = shapes.compare(value, shape)
-    assert size == len(orjson.dumps(value))
+    assert size == len(value if shape == "bytes" else orjson.dumps(value))
     assert abs(size - 500_000) < 25_000
     assert shapes.make(shape, 0.5) == value
 
@@ -129,6 +154,31 @@ def test_a_value_that_came_back_changed_is_noticed(field, wrong):
     value[1][field] = wrong
     with pytest.raises(AssertionError, match="element 1 came back changed"):
         shapes.compare(value, "records")
+
+
+def changed_float(value):
+    value[1_500] = 1.5
+    return value
+
+
+def changed_document(value):
+    value["doc-1"]["sections"][0]["title"] += "!"
+    return value
+
+
+@pytest.mark.parametrize(
+    ("shape", "change", "said"),
+    [
+        ("floats", changed_float, "element 1 came back changed"),
+        ("text", changed_document, "element 1 came back changed"),
+        ("bytes", lambda value: value[:-1] + b"?", "block 1 came back changed"),
+        ("bytes", bytearray, "a bytearray came back, not a bytes"),
+        ("text", lambda value: list(value.items()), "a list came back, not a dict"),
+    ],
+)
+def test_a_change_is_noticed_in_every_shape(shape, change, said):
+    with pytest.raises(AssertionError, match=said):
+        shapes.compare(change(shapes.make(shape, 1.2)), shape)
 
 
 def test_memory_that_is_given_back_within_the_block_counts_as_peak():
