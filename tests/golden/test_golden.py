@@ -9,19 +9,25 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import blake3
 import pytest
+import zstandard
 
 from offload_backend.address import AssetAddress, StateAddress, TaskAddress, blob_name, blob_scope, parse_blob_name
+from offload_backend.blobfile import CHUNK
+from offload_backend.errors import UnreadableBlobError
+from offload_backend.lifecycle.contents import content_of, difference
 from offload_backend.offloader import Offloader
 from offload_backend.ref import BlobRef, format_ref, parse_ref
 from offload_backend.row import open_envelope, row_text
 from offload_backend.settings import Settings
 from offload_backend.stores.memory import MemoryBlobStore
 from tests.golden import write
+from tests.inner.blobs import frames_of, seek_table
 from tests.inner.values import same
 
 HERE = Path(__file__).parent
-BLOBS = HERE / "blobs"
+BLOBS, SEALED = HERE / "blobs", HERE / "sealed"
 PEER_FILES = sorted(file.name for file in BLOBS.glob("peer-*"))
 
 
@@ -61,11 +67,20 @@ def test_no_two_golden_names_are_equal():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("entry", entries("refs_v1.jsonl"), ids=lambda entry: entry["facts"]["codec"])
+@pytest.mark.parametrize("entry", entries("sealed_refs_v1.jsonl"), ids=lambda entry: entry["facts"]["codec"])
 def test_a_ref_is_today_what_it_was(entry):
     ref = BlobRef(**entry["facts"])
     assert parse_ref(entry["text"]) == ref
     assert format_ref(ref) == entry["text"]
+
+
+def test_a_ref_of_the_first_blob_format_is_today_what_it_was():
+    known, unknown = entries("refs_v1.jsonl")
+    ref = BlobRef(digest=known["facts"].pop("sha256"), **known["facts"])
+    assert ref == write.OLD_REF == parse_ref(known["text"])
+    assert format_ref(ref) == known["text"]
+    with pytest.raises(UnreadableBlobError, match="the framing 'zstd_2'"):  # which no release has written
+        parse_ref(unknown["text"])
 
 
 @pytest.mark.parametrize("entry", entries("rows_v1.jsonl"), ids=lambda entry: entry["text"][:20])
@@ -83,8 +98,45 @@ def test_a_blob_written_by_the_first_release_is_read(entry):
     assert same(value, write.VALUES[entry["file"].partition(".")[0]])
 
 
+@pytest.mark.parametrize("entry", entries("sealed_v1.jsonl"), ids=lambda entry: entry["file"])
+def test_a_sealed_blob_of_the_first_release_that_wrote_them_is_read(entry):
+    data = (SEALED / entry["file"]).read_bytes()
+    value = reader({entry["name"]: data}).resolve(entry["ref"])
+    name = entry["file"].partition(".")[0]
+    expected = write.VALUES.get(name) if name in write.VALUES else json.loads(b"".join(write.SHAPES[name]))
+    assert same(value, expected)
+
+
+@pytest.mark.parametrize(
+    "entry", entries("blobs_v1.jsonl") + entries("sealed_v1.jsonl"), ids=lambda entry: entry["ref"][-90:]
+)
+def test_a_golden_blob_is_found_undamaged_by_verify(entry):
+    folder = SEALED if "frames=sealed" in entry["ref"] else BLOBS
+    store = MemoryBlobStore(write.LOCATION)
+    store.put(entry["name"], [(folder / entry["file"]).read_bytes()])
+    ref = parse_ref(entry["ref"])
+    assert isinstance(ref, BlobRef)
+    assert difference(store, entry["name"], ref.size, content_of(ref)) == ("", ref.size)
+
+
 def test_every_kind_of_value_has_a_golden_blob():
-    assert [entry["file"] for entry in entries("blobs_v1.jsonl")] == [f"{name}.json.zst" for name in write.VALUES]
+    files = [f"{name}.json.zst" for name in (*write.VALUES, *write.SHAPES)]
+    assert [entry["file"] for entry in entries("sealed_v1.jsonl")] == files
+    assert sorted(path.name for path in SEALED.iterdir()) == sorted(files)
+    old = [entry["file"] for entry in entries("blobs_v1.jsonl")]
+    assert old == files[: len(old)]
+    assert len(old) == 8
+
+
+def test_the_golden_sealed_blobs_have_every_kind_of_frame():
+    frames = [zstandard.get_frame_parameters(frame) for file in SEALED.iterdir() for frame in value_frames(file)]
+    assert {frame.has_checksum for frame in frames} == {True, False}
+    assert CHUNK in {frame.content_size for frame in frames}
+    assert [
+        len(list(value_frames(SEALED / f"{name}.json.zst"))) for name in ("empty", "two-frames", "own-frames")
+    ] == [1, 2, 6]
+    [raw] = value_frames(SEALED / "level-0.json.zst")
+    assert len(raw) == 300_002 + 9 + 3 * 3
 
 
 @pytest.mark.parametrize("file", PEER_FILES)
@@ -100,7 +152,7 @@ def test_every_compression_of_the_peer_has_a_golden_blob():
     assert kinds == {"plain", "gzip", "bz2", "xz", "lzma", "zip", "zstd", "lz4"}
 
 
-@pytest.mark.parametrize("file", ["names_v1.jsonl", "refs_v1.jsonl", "rows_v1.jsonl"])
+@pytest.mark.parametrize("file", ["names_v1.jsonl", "sealed_refs_v1.jsonl", "rows_v1.jsonl"])
 def test_the_script_writes_today_what_it_wrote(file, tmp_path):
     write.write(tmp_path)
     assert (tmp_path / file).read_bytes() == (HERE / file).read_bytes()
@@ -108,21 +160,35 @@ def test_the_script_writes_today_what_it_wrote(file, tmp_path):
 
 def test_a_blob_written_today_differs_at_most_in_its_compression(tmp_path):
     write.write(tmp_path)
-    golden = {entry["file"]: entry for entry in entries("blobs_v1.jsonl")}
-    for line in (tmp_path / "blobs_v1.jsonl").read_text().splitlines():
+    golden = {entry["file"]: entry for entry in entries("sealed_v1.jsonl")}
+    for line in (tmp_path / "sealed_v1.jsonl").read_text().splitlines():
         entry = json.loads(line)
-        old, new = ((home / entry["file"]).read_bytes() for home in (BLOBS, tmp_path / "blobs"))
+        old, new = ((home / entry["file"]).read_bytes() for home in (SEALED, tmp_path / "sealed"))
         assert header_of(new) == header_of(old)
+        assert [raw for _, raw in seek_table(new)] == [raw for _, raw in seek_table(old)]
         assert entry["name"] == golden[entry["file"]]["name"]
         was, now = parse_ref(golden[entry["file"]]["ref"]), parse_ref(entry["ref"])
         assert isinstance(was, BlobRef)
         assert isinstance(now, BlobRef)
-        assert (was.url, was.raw, was.codec, was.frames, was.about) == (
-            now.url, now.raw, now.codec, now.frames, now.about
+        assert (was.url, was.raw, was.seal, was.codec, was.frames, was.about) == (
+            now.url, now.raw, now.seal, now.codec, now.frames, now.about
         )  # fmt: skip
-        assert was.sha256 == hashlib.sha256(old).hexdigest()
+        assert was.digest == blake3.blake3(old[-was.seal :]).hexdigest()
         assert was.size == len(old)
+
+
+def test_the_golden_blobs_of_the_first_format_are_still_those_that_their_refs_pin():
+    for entry in entries("blobs_v1.jsonl"):
+        old, was = (BLOBS / entry["file"]).read_bytes(), parse_ref(entry["ref"])
+        assert isinstance(was, BlobRef)
+        assert (was.digest, was.size) == (hashlib.sha256(old).hexdigest(), len(old))
+        assert json.loads(header_of(old)[8:])["offload"] == 1
 
 
 def header_of(data: bytes) -> bytes:
     return data[: 8 + struct.unpack_from("<I", data, 4)[0]]
+
+
+def value_frames(file: Path) -> list[bytes]:
+    """The frames of the encoded value."""
+    return frames_of(file.read_bytes())[1:-1]

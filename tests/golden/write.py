@@ -1,7 +1,8 @@
 """Writes the golden files, with fixed ids and dates: ``python -m tests.golden.write DIRECTORY``.
 
 Run once for each format version. The files of a released version are never written again: they stand for
-what is stored in people's buckets and databases.
+what is stored in people's buckets and databases. ``blobs_v1.jsonl``, what it lists in ``blobs/``, and
+``refs_v1.jsonl`` are of the first blob format, which nothing writes any more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,7 +23,8 @@ import fsspec.compression
 
 from offload_backend import offloader as offloader_module
 from offload_backend.address import AssetAddress, StateAddress, TaskAddress, blob_name, blob_scope
-from offload_backend.blobfile import CHUNK
+from offload_backend.blobfile import CHUNK, BlobFile
+from offload_backend.blobstore import Buffer
 from offload_backend.offloader import Offloader
 from offload_backend.ref import BlobRef, format_ref
 from offload_backend.row import row_text
@@ -32,7 +35,7 @@ ID = "01999999-9999-7aaa-8bbb-cccccccccccc"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 REGION = UUID("0199aaaa-0000-7000-8000-00000000abcd")
 LOCATION = "s3://golden/state"
-SHA = "0123456789abcdef" * 4
+DIGEST = "0123456789abcdef" * 4
 TASK = TaskAddress("etl", "manual__2026-01-02T03:04:05+00:00", "train")
 
 ADDRESSES: list[StateAddress] = [
@@ -73,20 +76,28 @@ KEYS = [
     "k" * 125 + "é" * 20,
     "k" * 124 + "é" * 20,
 ]
+OLD_REF = BlobRef(
+    url=f"{LOCATION}/v1/golden/task/d/r/t/-1/k/{ID}.json.zst",
+    size=1,
+    raw=2,
+    digest=DIGEST,
+    codec="json",
+    frames="zstd",
+)
 REFS = [
-    BlobRef(url=f"{LOCATION}/v1/golden/task/d/r/t/-1/k/{ID}.json.zst", size=1, raw=2, sha256=SHA, codec="json"),
+    dataclasses.replace(OLD_REF, size=300, seal=113, frames="sealed"),
     BlobRef(
         url="file:///shared/state/v1/default/asset/name=a%2Fb/k~/x.json.zst",
         size=0,
         raw=9_999_999_999_999_999_999,
-        sha256=SHA[::-1],
+        seal=9_999_999_999_999_999_999,
+        digest=DIGEST[::-1],
         codec="tree-2",
-        frames="zstd_2",
         about="dict[20] of a&b=c#d%20+é😀",
     ),
 ]
 ROWS = [
-    format_ref(REFS[0]),
+    format_ref(OLD_REF),
     "s3://conn_id@bucket/dag/run/task/-1/key.gz",
     '{"epoch":3}',
     '"__airflow_state_ref__"',
@@ -102,7 +113,19 @@ VALUES: dict[str, Any] = {
     "records": [{"id": n, "name": f"user {n}", "score": n / 7} for n in range(200)],
     "two-frames": "x" * (CHUNK + 1000),
     "checkpoint": {"epoch": 3, "loss": [0.5, 0.25], "done": False},  # the example in docs/formats.md
+    "empty": "",
+    "level-0": "x" * 300_000,
 }
+SHAPES: dict[str, list[Buffer]] = {
+    "own-frames": [
+        b'"',
+        memoryview(b"x" * 2**20),
+        b"y",
+        memoryview(b"z" * (CHUNK + 5)),
+        b'"',
+    ],
+}
+"""The pieces that an encoder hands over, of a text: large views begin frames of their own."""
 
 
 def names() -> Iterator[dict[str, Any]]:
@@ -130,16 +153,32 @@ def rows() -> Iterator[dict[str, Any]]:
 
 
 def blobs() -> Iterator[tuple[dict[str, Any], bytes]]:
-    """A blob of each value, with the ref that its row would hold."""
+    """A sealed blob of each value, with the ref that its row would hold."""
     store = MemoryBlobStore(LOCATION)
-    settings = Settings.load({"path": LOCATION, "deployment": "golden", "inline_limit": 0})
-    offloader = Offloader(settings, lambda _: store)
     for number, (name, value) in enumerate(VALUES.items()):
         blob_id = f"{ID[:-2]}{number:02}"
+        level = 0 if name == "level-0" else 1
+        settings = Settings.load({"path": LOCATION, "deployment": "golden", "inline_limit": 0})
+        offloader = Offloader(settings.model_copy(update={"compression_level": level}), lambda _: store)
         with patch.object(offloader_module, "new_blob_id", lambda fixed=blob_id: fixed), _fixed_clock():
             text = offloader.offload(value, TaskAddress("etl", "run", name, number), "key")
         stored = next(info.name for info in store.list() if blob_id in info.name)
         yield {"file": f"{name}.json.zst", "name": stored, "ref": text}, b"".join(store.get(stored))
+
+
+def shaped_blobs() -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Blobs whose frames depend on how the encoder cut the value; the refs are as above."""
+    for number, (name, pieces) in enumerate(SHAPES.items(), start=len(VALUES)):
+        blob_id = f"{ID[:-2]}{number:02}"
+        address = TaskAddress("etl", "run", name, number)
+        task = {"dag": "etl", "run": "run", "task": name, "index": number}
+        created = NOW.isoformat(timespec="milliseconds")
+        header = {"id": blob_id, "task": task, "key": "key", "codec": "json", "created": created}
+        blob = BlobFile(header, pieces, level=1, max_raw=2**30)
+        stored, data = blob_name("golden", address, "key", blob_id, "json.zst"), b"".join(blob)
+        facts = {"size": blob.size, "raw": blob.raw, "seal": blob.seal, "digest": blob.blake3}
+        ref = BlobRef(url=f"{LOCATION}/{stored}", codec="json", about="str", **facts)
+        yield {"file": f"{name}.json.zst", "name": stored, "ref": format_ref(ref)}, data
 
 
 def peer_blobs() -> Iterator[tuple[str, bytes]]:
@@ -172,15 +211,16 @@ def lines(entries: Iterator[dict[str, Any]]) -> str:
 
 def write(directory: Path) -> None:
     """Write every golden file below the directory."""
-    (directory / "blobs").mkdir(parents=True, exist_ok=True)
+    for name in ("blobs", "sealed"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
     (directory / "names_v1.jsonl").write_text(lines(names()))
-    (directory / "refs_v1.jsonl").write_text(lines(refs()))
+    (directory / "sealed_refs_v1.jsonl").write_text(lines(refs()))
     (directory / "rows_v1.jsonl").write_text(lines(rows()))
     index = []
-    for entry, data in blobs():
-        (directory / "blobs" / entry["file"]).write_bytes(data)
+    for entry, data in chain(blobs(), shaped_blobs()):
+        (directory / "sealed" / entry["file"]).write_bytes(data)
         index.append(entry)
-    (directory / "blobs_v1.jsonl").write_text(lines(iter(index)))
+    (directory / "sealed_v1.jsonl").write_text(lines(iter(index)))
     for name, data in peer_blobs():
         (directory / "blobs" / name).write_bytes(data)
 

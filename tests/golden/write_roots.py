@@ -15,14 +15,17 @@ from offload_backend.rootsource import Ledger, Origin, Root
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 IDS = [f"01999999-9999-7aaa-8bbb-cccccccccc{number:02}" for number in range(4)]
 CONTROL = "s3://golden/state/v1/golden/_gc/canary"
-CANARY = format_ref(BlobRef(f"{CONTROL}/{IDS[0]}", size=117, raw=70, sha256="0123456789abcdef" * 4, codec="json"))
+CANARY = format_ref(
+    BlobRef(f"{CONTROL}/{IDS[0]}", size=117, raw=70, digest="0123456789abcdef" * 4, codec="json", frames="zstd")
+)
 CHECKPOINT = format_ref(
     BlobRef(
         f"s3://golden/state/v1/golden/task/etl/r/train/-1/checkpoint/{IDS[1]}.json.zst",
         size=5213,
         raw=34102,
-        sha256="fedcba9876543210" * 4,
+        digest="fedcba9876543210" * 4,
         codec="json",
+        frames="zstd",
     )
 )
 ROOTS = [

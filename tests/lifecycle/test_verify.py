@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tracemalloc
 from dataclasses import replace
@@ -11,7 +10,6 @@ from datetime import timedelta
 import pytest
 
 from offload_backend.address import TaskAddress
-from offload_backend.blobfile import BlobFile
 from offload_backend.errors import RefusedError, StoreError
 from offload_backend.lifecycle.hooks import Hooks
 from offload_backend.lifecycle.restore import pin
@@ -19,6 +17,7 @@ from offload_backend.lifecycle.verify import verify
 from offload_backend.ref import BlobRef, format_ref, parse_ref
 from offload_backend.row import row_text
 from offload_backend.testing.faults import CountingBlobStore, FaultyBlobStore
+from tests.inner.blobs import NOISE, TEXT, OldStored, Stored
 from tests.lifecycle.simulation import DAY, LOCATION, TASK, Site, as_text, blob_id, name_of
 
 MIB = 1024 * 1024
@@ -139,12 +138,28 @@ def test_the_rows_are_read_once_where_nothing_is_suspected(site):
     assert len(readings) == 1
 
 
-@pytest.mark.parametrize("damage", ["bit", "short", "long", "empty"])
-def test_a_damaged_blob_is_corrupt_when_contents_are_read(site, damage):
-    name = name_of(first_ref(site))
-    data = b"".join(site.store.get(name))
-    changed = {"bit": data[:-1] + b"\0", "short": data[:-1], "long": data + b"x", "empty": b""}[damage]
-    site.store.replace(name, changed)
+DAMAGE = {
+    "a bit at the end": lambda data: data[:-1] + b"\0",
+    "a bit of the header": lambda data: data[:20] + b"?" + data[21:],
+    "a bit of a frame": lambda data: data[:-115] + b"?" + data[-114:],
+    "a bit of the index": lambda data: data[:-60] + b"?" + data[-59:],
+    "short": lambda data: data[:-1],
+    "without its seal": lambda data: data[:-113],
+    "short by a byte in the middle": lambda data: data[:100] + data[101:],
+    "long": lambda data: data + b"x",
+    "very long": lambda data: data + bytes(10**6),
+    "long by a byte in the middle": lambda data: data[:100] + b"x" + data[100:],
+    "empty": lambda data: b"",
+    "another blob's": lambda data: OldStored(TEXT).data,
+}
+
+
+@pytest.mark.parametrize("framing", ["sealed", "zstd"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_blob_is_corrupt_when_contents_are_read(site, damage, framing):
+    ref = first_ref(site) if framing == "sealed" else older(site)
+    name = name_of(ref)
+    site.store.replace(name, DAMAGE[damage](b"".join(site.store.get(name))))
     assert checked(site, contents=False).corrupt == 0
     report = checked(site)
     assert (report.corrupt, report.dangling) == (1, 0)
@@ -152,15 +167,76 @@ def test_a_damaged_blob_is_corrupt_when_contents_are_read(site, damage):
     assert report.checked.count == 3
 
 
-@pytest.mark.parametrize("fact", ["size", "digest"])
+def test_a_blob_of_the_older_framing_is_verified_too(site):
+    older(site)
+    report = checked(site)
+    assert (report.corrupt, report.dangling, report.checked.count) == (0, 0, 3)
+    assert report.checked.bytes == sum(len(b"".join(site.store.get(name))) for name in site.store.blobs())
+
+
+def older(site):
+    """The first row's ref and blob as they were before there were seals."""
+    ref = first_ref(site)
+    stored = OldStored(TEXT, blob_id(ref))
+    facts = {
+        "size": len(stored.data),
+        "raw": len(TEXT),
+        "digest": stored.facts["sha256"],
+        "frames": "zstd",
+        "seal": 0,
+    }
+    text = format_ref(replace(parse_ref(ref), **facts))
+    site.store.replace(name_of(ref), stored.data)
+    site.core_store.set(TASK, f"row-{blob_id(ref)}", row_text(text))
+    return text
+
+
+@pytest.mark.parametrize("fact", ["size", "raw", "seal", "digest"])
 def test_only_the_row_whose_ref_tells_other_facts_is_in_trouble(site, fact):
     ref = parse_ref(first_ref(site))
     assert isinstance(ref, BlobRef)
-    forged = replace(ref, **{fact: ref.size + 1 if fact == "size" else "0" * 64})
+    forged = replace(ref, **{fact: "0" * 64 if fact == "digest" else getattr(ref, fact) + 1})
     site.core_store.set(TASK, "forged", row_text(format_ref(forged)))
     report = checked(site)
     assert [item.holder for item in report.found] == [f"{TASK}, key 'forged'"]
     assert report.corrupt == 1
+
+
+@pytest.mark.parametrize("facts", [{"seal": 0}, {"seal": 10**18}, {"size": 10**18}, {"raw": 10**18}, {"raw": 0}])
+def test_a_row_whose_ref_claims_too_much_is_in_trouble_and_takes_no_memory(site, facts):
+    ref = parse_ref(first_ref(site))
+    assert isinstance(ref, BlobRef)
+    site.core_store.set(TASK, "forged", row_text(format_ref(replace(ref, **facts))))
+    tracemalloc.start()
+    report = checked(site)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [item.holder for item in report.found] == [f"{TASK}, key 'forged'"]
+    assert peak < 10**7
+
+
+def test_a_blob_whose_seal_is_another_at_the_second_reading_is_corrupt(site):
+    name = name_of(first_ref(site))
+    get = site.store.get
+    site.store.get = lambda asked: iter([b"".join(get(asked))[:-1] + b"?"] if asked == name else get(asked))
+    [item] = checked(site).found
+    assert (item.name, item.problem) == (name, "corrupt: its seal is another at every reading")
+
+
+def test_a_blob_longer_than_its_ref_says_is_not_read_to_its_end(site):
+    name = name_of(first_ref(site))
+    data, get, taken = b"".join(site.store.get(name)), site.store.get, []
+
+    def endless(asked):
+        yield data
+        for n in range(1000):
+            taken.append(n)
+            yield bytes(100_000)
+
+    site.store.get = lambda asked: endless(asked) if asked == name else get(asked)
+    [item] = checked(site).found
+    assert item.problem == f"corrupt: expected {len(data)} bytes, got more"
+    assert taken == [0]
 
 
 def test_a_blob_that_goes_while_contents_are_read_is_dangling_if_its_row_stays(site):
@@ -217,24 +293,20 @@ def test_blobs_without_rows_are_not_read(site):
     assert name_of(orphan) not in site.outer.names["get"]
 
 
-@pytest.mark.parametrize("frames", ["sealed", "zstd"])
-def test_a_blob_of_any_size_is_read_in_flat_memory(site, frames):
-    made = BlobFile({}, (b"x" * 4 * MIB for _ in range(16)), level=0, max_raw=64 * MIB)
-    data = b"".join(made)
-    digest = made.blake3 if frames == "sealed" else hashlib.sha256(data).hexdigest()
-    ref = first_ref(site)
-    url = ref.partition("#")[0]
-    big = BlobRef(
-        url, made.size, made.raw, digest, "json", seal=made.seal if frames == "sealed" else 0, frames=frames
-    )
-    site.store.replace(name_of(ref), data)
-    site.core_store.set(TASK, f"row-{blob_id(ref)}", row_text(format_ref(big)))
-    site.wait(4 * DAY)
+@pytest.mark.parametrize("framing", ["sealed", "zstd"])
+def test_a_blob_of_any_size_is_read_in_flat_memory(site, framing):
+    ref, content = first_ref(site), NOISE * 4
+    pinned = {"size": "size", "raw": "raw", "seal": "seal", "blake3": "digest", "sha256": "digest"}
+    stored = Stored(content, blob_id=blob_id(ref)) if framing == "sealed" else OldStored(content, blob_id(ref))
+    facts = {pinned[fact]: value for fact, value in stored.facts.items() if fact in pinned}
+    big = format_ref(BlobRef(ref.partition("#")[0], codec="json", frames=framing, **facts))
+    site.core_store.set(TASK, f"row-{blob_id(ref)}", row_text(big))
+    site.store.replace(name_of(ref), stored.data)
     tracemalloc.start()
     report = checked(site)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (report.corrupt, report.checked.bytes > 64 * MIB) == (0, True)
+    assert (report.corrupt, report.checked.bytes > len(content)) == (0, True)
     assert peak < 16 * MIB
 
 
