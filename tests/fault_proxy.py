@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,9 +32,12 @@ class _Rule:
 
 
 class FaultProxy:
-    """``url`` is what to give to a client. Rules are used in the order in which they were made."""
+    """``url`` is what to give to a client. Rules are used in the order in which they were made.
 
-    def __init__(self, target: str) -> None:
+    It keeps connections open, as S3 does and moto does not; with ``certificate``, a file and its key's, over TLS.
+    """
+
+    def __init__(self, target: str, certificate: tuple[Path, Path] | None = None) -> None:
         parts = urlsplit(target)
         self.target = (parts.hostname, parts.port)
         self.requests: list[Request] = []
@@ -40,7 +45,14 @@ class FaultProxy:
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            # The handshake is left to the first read, in the thread of the connection.
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     def __enter__(self) -> Self:
@@ -126,7 +138,10 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_request(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(operation_of(self.command, self.path), self.command, self.path, headers)
+        operation = operation_of(self.command, self.path)
+        if "x-amz-copy-source" in headers:
+            operation = f"{operation}Copy"
+        request = Request(operation, self.command, self.path, headers)
         rule = self.server.proxy.rule_for(request)
         if rule is None:
             self.send(*self.forward())
@@ -167,7 +182,7 @@ def operation_of(method: str, path: str) -> str:
     query = parse_qs(parts.query, keep_blank_values=True)
     _, _, key = parts.path.strip("/").partition("/")
     by_query = {
-        ("PUT", "partNumber"): "UploadPart",
+        ("PUT", "partNumber"): "UploadPart",  # or UploadPartCopy, which its headers tell
         ("POST", "uploads"): "CreateMultipartUpload",
         ("POST", "uploadId"): "CompleteMultipartUpload",
         ("DELETE", "uploadId"): "AbortMultipartUpload",
