@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import sqlite3
+import struct
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import blake3
 import orjson
 import zstandard
 
@@ -54,9 +55,13 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Blob:
-    """A blob opened with nothing but an S3 client, Zstandard and JSON."""
+    """A blob opened with nothing but an S3 client, BLAKE3, Zstandard and JSON.
 
-    sha256: str
+    ``digest`` is that of its seal, and ``damaged`` how many of its frames are not those that the seal names.
+    """
+
+    digest: str
+    damaged: int
     size: int
     raw_size: int
     value: Any
@@ -80,4 +85,16 @@ def download(client: Any, ref: BlobRef, target: Path) -> Blob:
     stored = target.read_bytes()
     reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(stored), read_across_frames=True)
     raw = reader.read()
-    return Blob(hashlib.sha256(stored).hexdigest(), len(stored), len(raw), orjson.loads(raw))
+    digest = blake3.blake3(stored[-ref.seal :]).hexdigest()
+    return Blob(digest, _damaged(stored), len(stored), len(raw), orjson.loads(raw))
+
+
+def _damaged(stored: bytes) -> int:
+    """Frames whose BLAKE3 is not in the index, which is the last that the seek table names."""
+    [count] = struct.unpack("<I", stored[-9:-5])
+    frames, start = [], 0
+    for size, _ in struct.iter_unpack("<II", stored[-9 - 8 * count : -9]):
+        frames.append(stored[start : start + size])
+        start += size
+    digests = frames.pop()[8:]
+    return sum(blake3.blake3(frame).digest() != digests[32 * n : 32 * n + 32] for n, frame in enumerate(frames))

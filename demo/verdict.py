@@ -20,7 +20,7 @@ def judge(stage: Stage, state: str) -> None:
     if state != "success":
         report.line(stage.last_words())
         return
-    report.phase("checking, with an S3 client, Zstandard and JSON alone")
+    report.phase("checking, with an S3 client, BLAKE3, Zstandard and JSON alone")
     blob = download(stage.s3, stage.rows.ref, FOLDER / "checkpoint.json.zst")
     _judge_tries(stage)
     _judge_checkpoints(stage)
@@ -54,8 +54,8 @@ def _judge_checkpoints(stage: Stage) -> None:
 def _judge_blob(stage: Stage, blob: Blob) -> None:
     ref = stage.rows.ref
     stage.report.expect(
-        (blob.sha256, blob.size, blob.raw_size) == (ref.sha256, ref.size, ref.raw),
-        f"the blob in the bucket has the size and the SHA-256 that the row states ({ref.sha256[:12]}…)",
+        (blob.digest, blob.damaged, blob.size, blob.raw_size) == (ref.digest, 0, ref.size, ref.raw),
+        f"the blob has the size and the BLAKE3 that the row states ({ref.digest[:12]}…), and so has every frame",
     )
     undisturbed = load()
     for step in range(STEPS):
@@ -86,11 +86,11 @@ def explain(report: Report) -> None:
     """How to look at all of it when the servers are gone."""
     database, blob = ".demo/airflow/airflow.db", ".demo/checkpoint.json.zst"
     log = f".demo/airflow/logs/dag_id={DAG}/run_id={RUN_ID}/task_id={TASK}/attempt=1.log"
-    report.console.print("\n[bold]Look for yourself[/bold] (needs zstd, jq and sqlite3)")
+    report.console.print("\n[bold]Look for yourself[/bold] (needs zstd, jq, sqlite3 and b3sum)")
     for command in (
         f"zstd -dc {blob} | jq -c '.steps_done, (.reviews | length), .reviews[0].analysis'",
         f"sqlite3 {database} 'select key, length(value), value from task_state_store'",  # noqa: S608 - for a reader
-        f"sha256sum {blob}     # the sha256 in that row",
+        f"tail -c SEAL {blob} | b3sum     # the seal and the blake3 in that row",
         f"grep SIGKILL {log}",
         "make demo ARGS=--keep     # leaves Airflow's own pages open until Ctrl-C",
     ):

@@ -58,6 +58,7 @@ DRIVERS = {
     "sqlalchemy": ["corestores"],
     "httpx": ["corestores.rest_client"],
     "zstandard": ["blobfile", "peervalue"],
+    "blake3": ["blobfile"],
     "orjson": ["codecs.json", "codecs.tree"],
     "msgspec": ["codecs.json"],
     "pydantic": ["settings", "airflow.provider"],
