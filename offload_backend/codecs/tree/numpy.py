@@ -1,4 +1,4 @@
-"""NumPy's arrays and scalars.
+"""NumPy's arrays.
 
 An array whose elements lie one after another, in any order of its axes, goes to the wire from its own
 memory, and comes back in the memory that was read into. Any other is copied as it goes, a piece at a time.
@@ -6,6 +6,7 @@ memory, and comes back in the memory that was read into. Any other is copied as 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
@@ -16,6 +17,7 @@ from offload_backend.codecs.tree.kinds import Json, Kind, Pieces, Reader, Writer
 from offload_backend.codecs.tree.numpy_dtypes import DtypeKind, dtype_facts, dtype_from, numbers_from
 from offload_backend.codecs.tree.numpy_objects import elements_from, elements_of
 from offload_backend.codecs.tree.numpy_random import RANDOM_KINDS
+from offload_backend.codecs.tree.numpy_scalars import ScalarKind
 
 __all__ = ["KINDS", "array_facts", "array_from", "from_rows", "memory_of", "rows"]
 
@@ -49,9 +51,10 @@ def array_facts(array: Any, writer: Writer) -> dict[str, Json]:
     facts: dict[str, Json] = {"dtype": dtype_facts(array.dtype, writer), "shape": list(array.shape)}
     facts["order"], dense = _laid_out(array)
     if array.dtype.hasobject:
-        return facts | elements_of((array if dense is None else dense).reshape(-1), writer)
-    if array.dtype.kind == "b" and not _are_bools(array.view(np.uint8)):
-        writer.refuse("a bool array with bytes other than 0 and 1", "store value.view('u1') != 0")
+        flat = (array if dense is None else dense).reshape(-1)
+        return facts | elements_of(flat.astype(object, copy=False), writer)
+    if not _is_sound(array):
+        writer.refuse("an array whose bytes are no bools, or no text", "store its bytes: value.view('u1')")
     if dense is None:
         return facts | {"buffer": writer.buffer(Pieces(array.nbytes, lambda: _copied(array)))}
     word = _SAFETENSORS.get(array.dtype.str)
@@ -67,7 +70,7 @@ def array_from(facts: Json, reader: Reader) -> Any:
     dtype, shape, order = dtype_from(facts["dtype"]), numbers_from(facts["shape"]), _axes(facts)
     inner = tuple(shape[axis] for axis in order)
     if dtype.hasobject:
-        array = elements_from(facts, prod(shape), reader).reshape(inner)
+        array = elements_from(facts, prod(shape), reader).astype(dtype, copy=False).reshape(inner)
     else:
         array = _around(reader.buffer(facts.get("buffer")), dtype, inner)  # type: ignore[arg-type]  # it looks
     return array if order == sorted(order) else array.transpose(np.argsort(order))
@@ -135,14 +138,23 @@ def _copied(array: Any) -> Iterator[bytes]:
 def _around(memory: memoryview, dtype: Any, shape: tuple[int, ...]) -> Any:
     if len(memory) != prod(shape) * dtype.itemsize:
         raise ValueError("the buffer is not as large as its array")
-    if dtype.kind == "b" and not _are_bools(np.ndarray(len(memory), np.uint8, memory)):
-        raise ValueError("neither true nor false")
-    return np.ndarray(shape, dtype, memory)
+    array = np.ndarray(shape, dtype, memory)
+    if not _is_sound(array):
+        raise ValueError("neither true nor false, or no text")
+    return array
 
 
-def _are_bools(data: Any) -> bool:
-    """Whether all are 0 or 1: with other bytes, NumPy counts wrong and may write where it must not."""
-    return bool(data.max(initial=0) <= 1)
+def _is_sound(array: Any) -> bool:
+    """Whether bools are 0 or 1 and characters those of Unicode: NumPy and Python trust them, and would read or
+    write where they must not.
+    """
+    if array.dtype.kind == "b":
+        return bool(array.view(np.uint8).max(initial=0) <= 1)
+    if array.dtype.kind == "U" and array.nbytes:
+        character = array.dtype.byteorder + "u4"
+        characters = array.view([("all", character, array.itemsize // 4)])["all"]
+        return bool(characters.max() <= sys.maxunicode)
+    return True
 
 
 class ArrayKind:
@@ -154,7 +166,7 @@ class ArrayKind:
     needs = "numpy"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; subclasses, to refuse them with a hint."""
+        """Subclasses, to refuse them with a hint."""
         return isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
 
     def encode(self, value: Any, writer: Writer) -> Json:
@@ -171,7 +183,6 @@ class ArrayKind:
         return facts
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         array = array_from(facts, reader)
         assert isinstance(facts, dict)  # noqa: S101  # or array_from would have raised
         name = facts.get("class", "ndarray")
@@ -183,75 +194,6 @@ class ArrayKind:
         return array
 
 
-class ScalarKind:
-    """NumPy's scalars: ``[dtype, value]``, and ``[dtype, {"hex": bytes}]`` where JSON has no such value."""
-
-    tag = "numpy.scalar"
-    version = 1
-    module = "numpy"
-    needs = "numpy"
-
-    def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
-        return isinstance(value, np.generic)
-
-    def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; subclasses of NumPy's scalars are refused."""
-        if type(value) is np.str_ or type(value) is np.bytes_:
-            plain = str(value) if type(value) is np.str_ else bytes(value)
-            return [value.dtype.kind, writer.node(plain, ".item()")]
-        if type(value) is not value.dtype.type:
-            writer.refuse(f"{type(value).__name__} is no scalar of NumPy's own", "store value.item()")
-        return [dtype_facts(value.dtype, writer), _plain(value)]
-
-    def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
-        if not isinstance(facts, list) or len(facts) != 2:  # noqa: PLR2004
-            raise ValueError("no scalar")
-        dtype, value = facts
-        if dtype in ("U", "S"):
-            kind, plain = {"U": (np.str_, str), "S": (np.bytes_, bytes)}[dtype]
-            text = reader.value(value)
-            if type(text) is not plain:
-                raise ValueError("no scalar")
-            return kind(text)
-        return _scalar(dtype_from(dtype), value)
-
-
-def _plain(value: Any) -> Json:
-    kind, size = value.dtype.kind, value.dtype.itemsize
-    if kind in "biu" or (kind == "f" and value.dtype.char in "efd" and size <= 8 and np.isfinite(value)):  # noqa: PLR2004
-        plain: Json = value.item()
-        return plain
-    return {"hex": value.tobytes().hex()}
-
-
-def _scalar(dtype: Any, value: Json) -> Any:
-    if dtype.hasobject or dtype.subdtype is not None:
-        raise ValueError("no scalar")
-    if isinstance(value, dict):
-        data = bytearray.fromhex(_hex(value))
-        if len(data) != dtype.itemsize:
-            raise ValueError("no scalar")
-        return np.ndarray((), dtype, data)[()]
-    if type(value) is not {"b": bool, "i": int, "u": int, "f": float}.get(dtype.kind):
-        raise ValueError("no scalar")
-    try:
-        scalar = dtype.type(value)
-    except OverflowError as error:
-        raise ValueError("no scalar") from error
-    if scalar.item() != value:
-        raise ValueError("no scalar")
-    return scalar
-
-
-def _hex(value: dict[str, Any]) -> str:
-    if value.keys() == {"hex"} and isinstance(value["hex"], str):
-        text: str = value["hex"]
-        return text
-    raise ValueError("no scalar")
-
-
 class MaskedArrayKind:
     """``numpy.ma.MaskedArray``: data, mask, fill value, and whether the mask is hard."""
 
@@ -261,11 +203,10 @@ class MaskedArrayKind:
     needs = "numpy"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; subclasses, to refuse them with a hint."""
+        """Subclasses, to refuse them with a hint."""
         return isinstance(value, np.ma.MaskedArray)
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if value is np.ma.masked:
             return None
         if type(value) is not np.ma.MaskedArray:
@@ -279,7 +220,6 @@ class MaskedArrayKind:
         }
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if facts is None:
             return np.ma.masked
         if not isinstance(facts, dict) or facts.keys() != {"data", "mask", "fill", "hard"}:

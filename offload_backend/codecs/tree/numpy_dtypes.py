@@ -6,6 +6,7 @@
 ``"<f16:g63"``                                a long double, with the bits of its mantissa
 ``{"names", "formats", "offsets", …}``        structured; also ``itemsize``, ``titles``, ``aligned``, ``record``
 ``{"base", "shape"}``                         a field that is an array
+``{"text", "coerce"}``                        texts of any length, and what stands where one is missing
 ============================================  =====================================================
 """
 
@@ -27,6 +28,8 @@ _PLAIN = re.compile(
 )
 _LONG = re.compile(r"(?P<str>[<>][fc][0-9]{1,2}):(?P<char>[gG])(?P<mantissa>[0-9]{1,3})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_TEXT: Any = getattr(np.dtypes, "StringDType", None)  # since NumPy 2.0
+_MISSING: dict[str, dict[str, Any]] = {"": {}, "None": {"na_object": None}, "NaN": {"na_object": np.nan}}
 _STRUCTURED = {"names", "formats", "offsets", "itemsize"}
 _OPTIONAL = {"titles", "aligned", "record"}
 
@@ -40,7 +43,6 @@ class DtypeKind:
     needs = "numpy"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return isinstance(value, np.dtype)
 
     def encode(self, value: Any, writer: Writer) -> Json:
@@ -48,7 +50,6 @@ class DtypeKind:
         return dtype_facts(value, writer)
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return dtype_from(facts)
 
 
@@ -60,7 +61,7 @@ def dtype_facts(dtype: Any, writer: Writer) -> Json:
     if facts is None or not _same(dtype_from(facts), dtype):
         writer.refuse(
             f"dtype {dtype!r} is not one that comes back the same",
-            "convert to a dtype of NumPy's own without metadata, value.astype(...), or store value.view('u1')",
+            "convert to a dtype of NumPy's own, without objects in fields and without metadata: value.astype(...)",
         )
     return facts
 
@@ -68,10 +69,15 @@ def dtype_facts(dtype: Any, writer: Writer) -> Json:
 def dtype_from(facts: Json) -> Any:
     """The dtype. Raises :class:`ValueError` for anything that :func:`dtype_facts` cannot have made."""
     try:
-        if isinstance(facts, str):
-            return _from_text(facts)
-        if isinstance(facts, dict):
-            return _from_array(facts) if facts.keys() == {"base", "shape"} else _from_fields(facts)
+        match facts:
+            case str():
+                return _from_text(facts)
+            case {"base": base, "shape": [_, *_] as shape}:
+                return np.dtype((dtype_from(base), numbers_from(shape)))
+            case {"text": str(word), "coerce": bool(coerce)} if word in _MISSING and _TEXT:
+                return _TEXT(coerce=coerce, **_MISSING[word])
+            case dict():
+                return _from_fields(facts)
     except (TypeError, OverflowError, RecursionError, MemoryError) as error:
         raise ValueError(f"no dtype: {error}") from error
     raise ValueError("no dtype")
@@ -91,7 +97,7 @@ def _is_numpys(dtype: Any) -> bool:
     if dtype.subdtype is not None:
         return _is_numpys(dtype.base)
     if dtype.names is None:
-        return dtype.type.__module__ == "numpy" and dtype.kind != "T"
+        return dtype.type.__module__ == "numpy" or dtype.kind == "T"
     fields = [dtype.fields[name] for name in dtype.names]
     texts = [*dtype.names, *_titles(fields)]
     return (
@@ -111,7 +117,7 @@ def _facts(dtype: Any) -> Json:
     if dtype.subdtype is not None:
         return {"base": _facts(dtype.base), "shape": list(dtype.shape)}
     if dtype.names is None:
-        return _plain_facts(dtype)
+        return _text_facts(dtype) if dtype.kind == "T" else _plain_facts(dtype)
     fields = [dtype.fields[name] for name in dtype.names]
     facts: dict[str, Json] = {
         "names": list(dtype.names),
@@ -126,6 +132,11 @@ def _facts(dtype: Any) -> Json:
     if dtype.type is np.record:
         facts["record"] = True
     return facts
+
+
+def _text_facts(dtype: Any) -> Json:
+    same = (word for word, more in _MISSING.items() if dtype == _TEXT(coerce=dtype.coerce, **more))
+    return {"text": next(same, ""), "coerce": dtype.coerce}
 
 
 def _plain_facts(dtype: Any) -> str:
@@ -154,13 +165,6 @@ def _from_text(text: str) -> Any:
             hint="read the value on a machine of the kind that wrote it, or store float64 there",
         )
     raise ValueError("no dtype")
-
-
-def _from_array(facts: dict[str, Any]) -> Any:
-    shape = numbers_from(facts["shape"])
-    if not shape:
-        raise ValueError("no dtype")
-    return np.dtype((dtype_from(facts["base"]), shape))
 
 
 def _from_fields(facts: dict[str, Any]) -> Any:

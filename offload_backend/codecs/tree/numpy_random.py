@@ -35,7 +35,6 @@ class _RandomKind:
     type: type
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return type(value) is self.type
 
 
@@ -50,7 +49,6 @@ class SeedSequenceKind(_RandomKind):
         return {name: writer.node(value.state[name], f".{name}") for name in _SEED}
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if not isinstance(facts, dict) or facts.keys() != set(_SEED):
             raise ValueError("no seed sequence")
         state = {name: reader.value(facts[name]) for name in _SEED}
@@ -68,11 +66,10 @@ class BitGeneratorKind(_RandomKind):
     tag = "numpy.random.bitgenerator"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; those of other libraries, to refuse them."""
+        """Those of other libraries, to refuse them."""
         return isinstance(value, np.random.BitGenerator)
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         name = type(value).__name__
         seed = value.seed_seq
         if _ALGORITHMS.get(name) is not type(value) or not (seed is not None or name == "Philox"):
@@ -80,7 +77,6 @@ class BitGeneratorKind(_RandomKind):
         return {"state": writer.node(value.state, ".state"), "seed": writer.node(seed, ".seed_seq")}
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if not isinstance(facts, dict) or facts.keys() != {"state", "seed"}:
             raise ValueError("no bit generator")
         state, seed = reader.value(facts["state"]), reader.value(facts["seed"])
@@ -106,7 +102,6 @@ class GeneratorKind(_RandomKind):
         return writer.node(value.bit_generator, ".bit_generator")
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         made = reader.value(facts)
         if isinstance(made, np.random.BitGenerator):
             return np.random.Generator(made)
@@ -120,14 +115,12 @@ class RandomStateKind(_RandomKind):
     type = np.random.RandomState
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         state = value.get_state(legacy=False)
         if state["bit_generator"] not in _ALGORITHMS:
             writer.refuse("its bit generator cannot be made anew", "store value.get_state(legacy=False)")
         return writer.node(state, ".get_state(legacy=False)")
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         state = reader.value(facts)
         made = np.random.RandomState(_algorithm(state)(0))
         made.set_state(_alike(state, made.get_state(legacy=False)))

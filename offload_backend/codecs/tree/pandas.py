@@ -32,7 +32,6 @@ class _PandasKind:
     needs = "pandas"
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return self.made(exactly(facts, dict), reader)
 
     def made(self, facts: dict[str, Any], reader: Reader) -> Any:
@@ -46,11 +45,10 @@ class FrameKind(_PandasKind):
     tag = "pandas.dataframe"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; subclasses, to refuse them with a hint."""
+        """Subclasses, to refuse them with a hint."""
         return isinstance(value, pd.DataFrame)
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if type(value) is not pd.DataFrame:
             writer.refuse(f"{type(value).__name__} is a subclass of DataFrame", "store pandas.DataFrame(value)")
         facts = {"columns": writer.node(value.columns, ".columns"), "index": writer.node(value.index, ".index")}
@@ -62,7 +60,6 @@ class FrameKind(_PandasKind):
         return facts | _more_facts(value, writer)
 
     def made(self, facts: dict[str, Any], reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         columns, index = _index(facts["columns"], reader), _index(facts["index"], reader)
         if "block" in facts:
             block = array_from(facts["block"], reader)
@@ -82,18 +79,16 @@ class SeriesKind(_PandasKind):
     tag = "pandas.series"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; subclasses, to refuse them with a hint."""
+        """Subclasses, to refuse them with a hint."""
         return isinstance(value, pd.Series)
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if type(value) is not pd.Series:
             writer.refuse(f"{type(value).__name__} is a subclass of Series", "store pandas.Series(value)")
         facts = {"index": writer.node(value.index, ".index"), "name": writer.node(value.name, ".name")}
         return facts | {"data": writer.node(value.array, ".array")} | _more_facts(value, writer)
 
     def made(self, facts: dict[str, Any], reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         series = _series(column_from(facts["data"], reader), _index(facts["index"], reader))
         series.name = reader.value(facts["name"])
         return _with_more(series, facts, reader)
@@ -105,11 +100,10 @@ class IndexKind(_PandasKind):
     tag = "pandas.index"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; subclasses, to refuse them."""
+        """Subclasses, to refuse them."""
         return isinstance(value, pd.Index) and not isinstance(value, pd.RangeIndex | pd.MultiIndex)
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if type(value) not in _INDEXES:
             writer.refuse(f"{type(value).__name__} is a subclass of Index", "store pandas.Index(value)")
         facts = {"data": writer.node(value.array, ".array"), "name": writer.node(value.name, ".name")}
@@ -118,7 +112,6 @@ class IndexKind(_PandasKind):
         return facts
 
     def made(self, facts: dict[str, Any], reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         array = column_from(facts["data"], reader)
         index = pd.Index(array, dtype=array.dtype, copy=False)
         if "freq" in facts:
@@ -133,15 +126,12 @@ class RangeIndexKind(_PandasKind):
     tag = "pandas.rangeindex"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return type(value) is pd.RangeIndex
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return {"range": [value.start, value.stop, value.step], "name": writer.node(value.name, ".name")}
 
     def made(self, facts: dict[str, Any], reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         start, stop, step = (exactly(number, int) for number in facts["range"])
         return pd.RangeIndex(start, stop, step, name=reader.value(facts["name"]))
 
@@ -152,11 +142,9 @@ class MultiIndexKind(_PandasKind):
     tag = "pandas.multiindex"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return type(value) is pd.MultiIndex
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return {
             "levels": [writer.node(level, f".levels[{number}]") for number, level in enumerate(value.levels)],
             "codes": [array_facts(np.asarray(codes), writer) for codes in value.codes],
@@ -165,7 +153,6 @@ class MultiIndexKind(_PandasKind):
         }
 
     def made(self, facts: dict[str, Any], reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return pd.MultiIndex(
             levels=[_index(level, reader) for level in facts["levels"]],
             codes=[array_from(codes, reader) for codes in facts["codes"]],

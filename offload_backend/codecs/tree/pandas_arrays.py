@@ -43,12 +43,11 @@ class ArrayKind:
     needs = "pandas"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; others, to refuse them by name."""
+        """Others, to refuse them by name."""
         return isinstance(value, pd.api.extensions.ExtensionArray)
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
-        name = type(value).__name__ if type(value).__module__.startswith("pandas.") else ""
+        name = type(value).__name__ if type(value).__module__.partition(".")[0] == "pandas" else ""
         form = next((form for form, (classes, _, _) in _FORMS.items() if name in classes), None)
         if form is None:
             hint = "convert the column, .astype(object), or store what it is made of"
@@ -56,7 +55,6 @@ class ArrayKind:
         return {"type": form} | _FORMS[form][1](value, writer)
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         match facts:
             case {"type": str(form)} if form in _FORMS:
                 return _FORMS[form][2](facts, reader)
@@ -191,18 +189,18 @@ def _sparse(facts: Any, reader: Reader) -> Any:
         raise ValueError("no sparse array")
     if len(indices) and (indices[0] < 0 or indices[-1] >= length or (np.diff(indices) <= 0).any()):
         raise ValueError("no places of a sparse array")
-    dtype = pd.SparseDtype(values.dtype, fill)
     if hasattr(pd.arrays.SparseArray, "from_indices"):
-        return pd.arrays.SparseArray.from_indices(values, indices, length, fill_value=fill, kind=kind, dtype=dtype)
-    return _sparse_before_3_1(values, indices, length, kind, dtype)
+        return pd.arrays.SparseArray.from_indices(values, indices, length, fill, kind, values.dtype)
+    return _sparse_before_3_1(values, indices, length, fill, kind)
 
 
-def _sparse_before_3_1(values: Any, indices: Any, length: int, kind: str, dtype: Any) -> Any:
+def _sparse_before_3_1(values: Any, indices: Any, length: int, fill: Any, kind: str) -> Any:
     from pandas._libs.sparse import IntIndex  # it had no public name then
 
     index = IntIndex(length, indices)
     index = index.to_block_index() if kind == "block" else index
-    return pd.arrays.SparseArray(values, sparse_index=index, fill_value=dtype.fill_value, dtype=dtype)
+    dtype = pd.SparseDtype(values.dtype, fill)
+    return pd.arrays.SparseArray(values, sparse_index=index, fill_value=fill, dtype=dtype)
 
 
 _Apart = Callable[[Any, Writer], dict[str, Json]]

@@ -24,7 +24,6 @@ class _PandasKind:
     type: type
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return type(value) is self.type
 
 
@@ -36,15 +35,12 @@ class _ConstantKind(_PandasKind):
         self._value = value
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return value is self._value
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return None
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return self._value
 
 
@@ -55,11 +51,9 @@ class TimestampKind(_PandasKind):
     type = pd.Timestamp
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return [int(value.asm8.view("i8")), value.unit, writer.node(value.tz, ".tz"), value.fold]
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         number, unit, node, fold = fields(facts, 4)
         moment, zone = pd.Timestamp(_in_unit(np.datetime64, number, unit)), reader.value(node)
         if moment is pd.NaT or not (zone is None or isinstance(zone, tzinfo)):
@@ -75,11 +69,9 @@ class TimedeltaKind(_PandasKind):
     type = pd.Timedelta
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return [int(value.asm8.view("i8")), value.unit]
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         span = pd.Timedelta(_in_unit(np.timedelta64, *fields(facts, 2)))
         if span is pd.NaT:
             raise ValueError("no span of time")
@@ -93,11 +85,9 @@ class PeriodKind(_PandasKind):
     type = pd.Period
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return [value.ordinal, pd.PeriodDtype(value.freq).name]
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         ordinal, name = fields(facts, 2)
         dtype = pd.PeriodDtype.construct_from_string(exactly(name, str))
         return pd.Period(ordinal=exactly(ordinal, int), freq=dtype.freq)
@@ -110,11 +100,9 @@ class IntervalKind(_PandasKind):
     type = pd.Interval
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return [writer.node(value.left, ".left"), writer.node(value.right, ".right"), value.closed]
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         left, right, closed = fields(facts, 3)
         return pd.Interval(reader.value(left), reader.value(right), closed)
 
@@ -125,15 +113,13 @@ class OffsetKind(_PandasKind):
     tag = "pandas.offset"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; all others, to refuse them."""
+        """All others, to refuse them."""
         return isinstance(value, pd.tseries.offsets.BaseOffset)
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return freq_facts(value, writer)
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return freq_from(facts)
 
 
@@ -143,15 +129,12 @@ class DtypeKind(_PandasKind):
     tag = "pandas.dtype"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return isinstance(value, pd.api.extensions.ExtensionDtype)
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return writer.node(pd.array([], dtype=value), "")
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         array = reader.value(facts)
         if isinstance(array, pd.api.extensions.ExtensionArray):
             return array.dtype

@@ -32,7 +32,7 @@ class FrameKind:
     needs = "polars"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; what is refused with a hint, too."""
+        """What is refused with a hint, too."""
         return isinstance(value, pl.DataFrame | pl.LazyFrame)
 
     def encode(self, value: Any, writer: Writer) -> Json:
@@ -46,7 +46,6 @@ class FrameKind:
         return _facts(value, writer)
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return _frame(facts, reader)
 
 
@@ -59,7 +58,6 @@ class SeriesKind:
     needs = "polars"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return isinstance(value, pl.Series)
 
     def encode(self, value: Any, writer: Writer) -> Json:
@@ -69,7 +67,6 @@ class SeriesKind:
         return _facts(value.to_frame(), writer)
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         frame = _frame(facts, reader)
         if frame.width != 1:
             raise ValueError("no series")

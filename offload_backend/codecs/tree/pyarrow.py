@@ -28,7 +28,6 @@ class _ArrowKind:
     type: type
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return isinstance(value, self.type)
 
     def encode(self, value: Any, writer: Writer) -> Json:
@@ -49,7 +48,6 @@ class _ArrowKind:
         return writer.buffer(Pieces(size.size(), lambda: _written(schema, batches)))
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         memory = reader.buffer(facts)  # type: ignore[arg-type]  # it looks
         check_stream(memory)
         try:

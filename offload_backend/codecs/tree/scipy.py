@@ -32,11 +32,10 @@ class SparseKind:
     needs = "scipy"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; subclasses, to refuse them with a hint."""
+        """Subclasses, to refuse them with a hint."""
         return isinstance(value, sparse.sparray | sparse.spmatrix)
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         name = type(value).__name__
         if _CLASSES.get(name) is not type(value):
             writer.refuse(f"{name} is a subclass of SciPy's own", f"store scipy.sparse.{value.format}_array(value)")
@@ -47,7 +46,6 @@ class SparseKind:
         return {"class": name, "shape": list(value.shape), "parts": nodes}
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         match facts:
             case {"class": str(name), "shape": [*sizes], "parts": dict(nodes)} if name in _CLASSES:
                 parts = {part: reader.value(node) for part, node in nodes.items()}

@@ -59,7 +59,6 @@ class _TorchKind:
     type: type
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return type(value) is self.type
 
 
@@ -69,7 +68,7 @@ class TensorKind(_TorchKind):
     tag = "torch.tensor"
 
     def accepts(self, value: object) -> bool:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`; all other tensors, to refuse them with a hint."""
+        """All other tensors, to refuse them with a hint."""
         return isinstance(value, torch.Tensor)
 
     def encode(self, value: Any, writer: Writer) -> Json:
@@ -94,7 +93,6 @@ class TensorKind(_TorchKind):
         return facts
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if not isinstance(facts, dict) or not {"dtype", "shape", "buffer"} <= facts.keys():
             raise ValueError("no tensor")
         shape = _numbers(facts["shape"])
@@ -130,7 +128,7 @@ def _problems(tensor: Any) -> Iterator[tuple[str, str]]:
         yield "a tensor that is part of a graph", "store value.detach()"
     if tensor.dtype not in _NAMES:
         yield f"a tensor of {tensor.dtype}", "convert it, value.to(torch.float32)"
-    if any(tensor.names):
+    if any(getattr(tensor, "names", ())):
         yield "a tensor with named dimensions", "store value.rename(None)"
 
 
@@ -202,13 +200,11 @@ class DtypeKind(_TorchKind):
     type = torch.dtype
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if value not in _NAMES:
             writer.refuse(f"{value} is no dtype of tensors that can be stored", "store str(value)")
         return _NAMES[value]
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return _dtype(facts)
 
 
@@ -219,13 +215,11 @@ class DeviceKind(_TorchKind):
     type = torch.device
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if not _DEVICE.fullmatch(str(value)):
             writer.refuse(f"the device {value} may not be known elsewhere", "store str(value)")
         return str(value)
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if isinstance(facts, str) and _DEVICE.fullmatch(facts):
             return torch.device(facts)
         raise ValueError("no device")
@@ -238,11 +232,9 @@ class SizeKind(_TorchKind):
     type = torch.Size
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return list(value)
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         return torch.Size(_numbers(facts))
 
 
@@ -253,13 +245,11 @@ class GeneratorKind(_TorchKind):
     type = torch.Generator
 
     def encode(self, value: Any, writer: Writer) -> Json:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         if value.device.type != "cpu":
             writer.refuse(f"a generator of {value.device.type}", "store value.get_state()")
         return writer.node(value.get_state(), ".get_state()")
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        """See :class:`~offload_backend.codecs.tree.kinds.Kind`."""
         generator = torch.Generator()
         try:
             return generator.set_state(reader.value(facts))
