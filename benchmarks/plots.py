@@ -9,12 +9,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import report
 from benchmarks.contestants import NAMES
 
-__all__ = ["NAMES_OF_PLOTS", "draw", "main"]
+__all__ = ["MARKS", "PLOTS", "draw", "gallery", "main"]
 
 FOLDER = Path(__file__).parent / "results"
-NAMES_OF_PLOTS = ("sizes-records", "sizes-bytes", "tasks", "collector")
+MARKS = "<!-- plots -->", "<!-- /plots -->"
+PLOTS = {
+    "sizes-records": "records from 1 kB to 1 GB: time, memory, requests",
+    "sizes-bytes": "bytes from 1 kB to 4 GB: time, memory, requests",
+    "tasks": "1 to 64 tasks at the same time: throughput, latency, memory",
+    "collector": "10,000 to 1,000,000 blobs: time, memory, LIST requests",
+}
 _COLORS = {"ours": "#0072b2", "peer": "#d55e00", "transport": "#d55e00", "mark": "#0072b2", "purge": "#d55e00"}
 _STYLES = {"loopback": "-", "shaped": "--"}
 _SECONDS = "seconds"
@@ -22,17 +29,23 @@ Points = dict[float, list[float]]
 
 
 def main() -> None:
-    """Draw what there is data of, beside the data."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.plots", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where data are and plots go")
-    for path in draw(parser.parse_args().folder):
+    """Draw what there is data of, beside the data, and show it in the README."""
+    argparse.ArgumentParser(prog="python -m benchmarks.plots", description=__doc__).parse_args()
+    for path in draw(FOLDER):
         print(path)
+    report.write_readme(gallery(), marks=MARKS)
+
+
+def gallery() -> str:
+    """The plots that there are, for the README."""
+    found = [(name, said) for name, said in PLOTS.items() if (FOLDER / f"{name}.png").exists()]
+    return "\n".join(f"![{said}]({FOLDER.name}/{name}.png)" for name, said in found)
 
 
 def draw(folder: Path) -> list[Path]:
     """The plots that were drawn."""
     drawn = []
-    for name in NAMES_OF_PLOTS:
+    for name in PLOTS:
         data, _, shape = name.partition("-")
         if (source := folder / f"{data}.json").exists():
             figure = _DRAWN[data](json.loads(source.read_text()), shape)

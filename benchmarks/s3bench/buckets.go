@@ -46,6 +46,8 @@ func handleBucket(w http.ResponseWriter, r *http.Request, bucket string) {
 		w.WriteHeader(http.StatusNoContent)
 	case r.Method == "POST" && query.Has("delete"):
 		deleteObjects(w, r, bucket)
+	case r.Method == "GET" && query.Has("uploads"):
+		listUploads(w, bucket)
 	case r.Method == "GET" && query.Has("location"):
 		answer(w, "<LocationConstraint/>")
 	case r.Method == "GET":

@@ -18,7 +18,7 @@ var (
 	addr    = flag.String("addr", "127.0.0.1:0", "where to listen; port 0 takes a free one")
 	latency = flag.Duration("latency", 0, "wait this long before each request")
 	rate    = flag.Int64("rate", 0, "bytes/s of each request's body and answer (0: no limit)")
-	verify  = flag.Bool("verify", false, "refuse bodies that do not match their checksums")
+	verify  = flag.Bool("verify", false, "refuse bodies that do not match their checksums, and uploads completed with others")
 	domd5   = flag.Bool("md5", false, "real MD5 ETags, as S3 has, at the cost of computing them")
 	leash   = flag.Bool("leash", false, "end when standard input does, so as never to outlive who started this")
 )

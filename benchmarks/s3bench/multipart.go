@@ -14,8 +14,9 @@ const smallestPart = 5 << 20
 
 type upload struct {
 	sync.Mutex
-	parts  map[int]*object
-	header http.Header
+	bucket, key string
+	parts       map[int]*object
+	header      http.Header
 }
 
 func createUpload(w http.ResponseWriter, r *http.Request, bucket, key string) {
@@ -23,7 +24,7 @@ func createUpload(w http.ResponseWriter, r *http.Request, bucket, key string) {
 	mu.Lock()
 	_, exists := buckets[bucket]
 	if exists {
-		uploads[id] = &upload{parts: map[int]*object{}, header: kept(r.Header)}
+		uploads[id] = &upload{bucket: bucket, key: key, parts: map[int]*object{}, header: kept(r.Header)}
 	}
 	mu.Unlock()
 	if !exists {
@@ -32,6 +33,18 @@ func createUpload(w http.ResponseWriter, r *http.Request, bucket, key string) {
 	}
 	answer(w, "<InitiateMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId></InitiateMultipartUploadResult>",
 		escaped(bucket), escaped(key), id)
+}
+
+func listUploads(w http.ResponseWriter, bucket string) {
+	mu.RLock()
+	defer mu.RUnlock()
+	var found strings.Builder
+	for id, each := range uploads {
+		if each.bucket == bucket {
+			found.WriteString("<Upload><Key>" + escaped(each.key) + "</Key><UploadId>" + id + "</UploadId></Upload>")
+		}
+	}
+	answer(w, "<ListMultipartUploadsResult><Bucket>%s</Bucket>%s</ListMultipartUploadsResult>", escaped(bucket), found.String())
 }
 
 func addPart(w http.ResponseWriter, r *http.Request, id string, part *object) bool {
@@ -54,8 +67,9 @@ func addPart(w http.ResponseWriter, r *http.Request, id string, part *object) bo
 }
 
 type chosenPart struct {
-	PartNumber int
-	ETag       string
+	PartNumber    int
+	ETag          string
+	ChecksumCRC32 string
 }
 
 func completeUpload(w http.ResponseWriter, r *http.Request, bucket, key string) {
@@ -98,6 +112,8 @@ func (u *upload) joined(chosen []chosenPart) (*object, string) {
 		part := u.parts[each.PartNumber]
 		switch {
 		case part == nil || part.etag != strings.Trim(each.ETag, `"`):
+			return nil, "InvalidPart"
+		case *verify && part.crc32 != each.ChecksumCRC32:
 			return nil, "InvalidPart"
 		case each.PartNumber <= last:
 			return nil, "InvalidPartOrder"

@@ -20,6 +20,7 @@ type object struct {
 	etag     string
 	modified time.Time
 	header   http.Header
+	crc32    string // as the client gave it
 }
 
 var etags atomic.Int64
@@ -30,7 +31,7 @@ func newObject(content []byte, header http.Header) *object {
 		sum := md5.Sum(content)
 		etag = hex.EncodeToString(sum[:])
 	}
-	return &object{[][]byte{content}, int64(len(content)), etag, time.Now(), header}
+	return &object{[][]byte{content}, int64(len(content)), etag, time.Now(), header, ""}
 }
 
 // section is the bytes of the object from start, copied.
@@ -135,7 +136,9 @@ func receive(w http.ResponseWriter, r *http.Request) *object {
 			w.Header().Set(name, sent)
 		}
 	}
-	return newObject(content, kept(r.Header))
+	made := newObject(content, kept(r.Header))
+	made.crc32 = r.Header.Get("X-Amz-Checksum-Crc32") + trailer.Get("X-Amz-Checksum-Crc32")
+	return made
 }
 
 func copySource(w http.ResponseWriter, r *http.Request, from string) *object {
