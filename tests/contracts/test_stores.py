@@ -11,6 +11,7 @@ import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
+from benchmarks.servers import find_go, s3bench
 from offload_backend.settings import Settings
 from offload_backend.stores.fsspec import FsspecBlobStore
 from offload_backend.stores.local import LocalBlobStore
@@ -20,7 +21,7 @@ from offload_backend.stores.s3 import S3BlobStore
 from offload_backend.stores.s3_client import client_config, client_maker
 from offload_backend.stores.s3_direct import direct_objects
 from offload_backend.testing.blob_store import BlobStoreContract
-from tests.conftest import CREDENTIALS
+from tests.conftest import CREDENTIALS, Bucket
 
 PART_SIZE = BlobStoreContract.part_size
 
@@ -36,6 +37,15 @@ def shared_filesystem(s3_server):
     options = {"endpoint_url": s3_server, **CREDENTIALS}
     settings = Settings(part_size=PART_SIZE, storage_options=options, transport="fsspec")
     return open_store("s3://any", settings)._filesystem
+
+
+@pytest.fixture(scope="module")
+def strict_server(tmp_path_factory):
+    go = find_go()
+    if go is None:
+        pytest.skip("no Go to build benchmarks/s3bench with: make bench installs it into .venv-go")
+    with s3bench(go, tmp_path_factory.mktemp("s3bench"), "-verify") as server:
+        yield server
 
 
 class RawMemory:
@@ -98,6 +108,13 @@ class RawBucket:
         return self.bucket.unfinished_uploads()
 
 
+class RawStrictBucket(RawBucket):
+    """The same in another process, and so by requests alone."""
+
+    def put(self, name, data):
+        self.bucket.client.put_object(Bucket=self.bucket.name, Key=self.prefix + name, Body=data)
+
+
 class RawFsspecMemory:
     def __init__(self, root):
         self.root = root
@@ -147,6 +164,26 @@ class TestS3Directly(BlobStoreContract):
     @pytest.fixture
     def raw(self, bucket):
         return RawBucket(bucket, "state/")
+
+
+class TestS3DirectlyAtAServerThatVerifies(BlobStoreContract):
+    """moto takes any checksum; this server compares them with what arrived, part by part."""
+
+    @pytest.fixture
+    def place(self, strict_server):
+        client = strict_server._client
+        bucket = Bucket(f"bucket-{uuid.uuid4().hex}", strict_server.endpoint, client)
+        client.create_bucket(Bucket=bucket.name)
+        return bucket
+
+    @pytest.fixture
+    def store(self, place):
+        settings = Settings(part_size=PART_SIZE, storage_options=place.options, transport="direct")
+        return open_store(f"{place.url}/state", settings)
+
+    @pytest.fixture
+    def raw(self, place):
+        return RawStrictBucket(place, "state/")
 
 
 class TestS3ThroughBoto3(BlobStoreContract):
