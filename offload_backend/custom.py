@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from offload_backend.address import StateAddress, TaskAddress
-from offload_backend.codecs import JsonCodec
+from offload_backend.codecs.json import JsonCodec, NotJsonError
+from offload_backend.codecs.refusal import explain_refusal
 from offload_backend.corestore import Row
 from offload_backend.errors import ConfigError, CoreStoreError, UnsupportedValueError
 from offload_backend.namespace import decoded
@@ -59,7 +60,7 @@ class HookedValues:
                     path="value",
                     hint="rename the key, or let the backend store such values and return a ref",
                 )
-            return b"".join(JsonCodec().encode(value)).decode()
+            return _json_text(value)
         if not isinstance(ref, str) or not ref:
             raise ConfigError(
                 f"{type(self._backend).__name__} returned no ref but {type(ref).__name__}",
@@ -194,3 +195,11 @@ def _unusable(class_path: str, setting: str, why: str) -> ConfigError:
         f"{setting}: {class_path} {why}",
         hint=f"name a subclass of Airflow's BaseStoreBackend in {setting}, or leave it empty",
     )
+
+
+def _json_text(value: Any) -> str:
+    """Such backends keep in rows what JSON holds, and nothing else."""
+    try:
+        return b"".join(JsonCodec().encode(value)).decode()
+    except NotJsonError:
+        raise explain_refusal(value) from None

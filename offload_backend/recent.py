@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from offload_backend.blobfile import Frame
+from offload_backend.blobfile.frames import Frame
 from offload_backend.blobstore import Stretch
 from offload_backend.knownrefs import Row
 

@@ -16,8 +16,7 @@ from airflow.sdk.state import AssetScope, BaseStoreBackend, TaskScope
 from offload_backend.address import MAX_KEY, AssetAddress, StateAddress, TaskAddress
 from offload_backend.airflow.worker import Worker
 from offload_backend.errors import ConfigError, InvalidKeyError
-from offload_backend.ref import is_ref
-from offload_backend.row import ENVELOPE_KEY
+from offload_backend.row import ENVELOPE_KEY, is_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -174,12 +173,12 @@ def check_key(key: str) -> None:
 
 
 def _kept_inline(text: str) -> bool:
-    """Whether Airflow may keep the value in its own way.
+    """Whether Airflow may keep the value in its own way, which is JSON.
 
     An SDK that keeps inline values as plain JSON would take a user's dict with the envelope's key
     for a ref; such a value is wrapped, as every value is in 3.3.2.
     """
-    return not is_ref(text) and ENVELOPE_KEY not in text
+    return is_json(text) and ENVELOPE_KEY not in text
 
 
 def _not_server_side() -> ConfigError:

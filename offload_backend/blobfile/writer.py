@@ -31,8 +31,8 @@ _ZLEVEL_OFF = 0
 class BlobFile:
     """The bytes of a new blob, made while they are iterated, once.
 
-    ``size`` (bytes stored), ``raw`` (bytes before compression), ``seal`` (its length) and ``blake3`` (its
-    digest) are right when the iteration is over. Holds a few chunks in memory, and up to four threads while
+    ``size`` (bytes stored), ``raw`` (bytes before compression), ``seal`` (its length), ``blake3`` (its
+    digest) and ``places`` (digest, size and start of each frame) are right when the iteration is over. Holds a few chunks in memory, and up to four threads while
     there are several. Buffers may be views of the value's own memory.
 
     Raises :class:`UnsupportedValueError` when the value is larger than ``max_raw`` bytes, and
@@ -45,6 +45,7 @@ class BlobFile:
         self.raw = 0
         self.seal = 0
         self.blake3 = ""
+        self.places: list[tuple[bytes, int, int]] = []
         self._header = header
         self._pieces = pieces
         self._level = level
@@ -55,11 +56,12 @@ class BlobFile:
         for frame in self.frames():
             yield from frame.buffers
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame, None, None]:
         """The same bytes frame by frame: the header, the encoded value, the seal."""
         facts: list[tuple[int, int, bytes]] = []
         for frame in chain((header_frame(self._header),), self._compressed(_cut(self._counted()))):
             facts.append((frame.size, frame.raw, frame.digest))
+            self.places.append((frame.digest, frame.size, self.size))
             self.size += frame.size
             if any(_may_change(buffer) for buffer in frame.buffers):
                 self._shared.append(frame)

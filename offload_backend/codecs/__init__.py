@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from offload_backend.blobstore import Buffer
 from offload_backend.codecs.json import JsonCodec
 from offload_backend.codecs.source import HeldSource, Source
 from offload_backend.errors import UnreadableBlobError
 
-__all__ = ["Codec", "HeldSource", "JsonCodec", "Source", "codec_named"]
+if TYPE_CHECKING:
+    from offload_backend.codecs.tree.codec import TreeCodec
+    from offload_backend.settings import Settings
+
+__all__ = ["Codec", "Codecs", "HeldSource", "JsonCodec", "Source"]
 
 
 class Codec(Protocol):
@@ -41,16 +45,53 @@ class Codec(Protocol):
         ...
 
 
-_CODECS: dict[str, Codec] = {codec.name: codec for codec in (JsonCodec(),)}
+class Codecs:
+    """The codecs that a deployment uses. What is not JSON is imported when it is first needed."""
 
+    # Without functools.cached_property: until Python 3.12 it has a lock, which a fork could leave held.
 
-def codec_named(name: str) -> Codec:
-    """The codec that a ref names, or :class:`UnreadableBlobError`."""
-    codec = _CODECS.get(name)
-    if codec is None:
-        known = ", ".join(sorted(_CODECS))
-        raise UnreadableBlobError(
-            f"this version has no codec {name!r} (it has: {known})",
-            hint="upgrade offload-backend where the value is read",
-        )
-    return codec
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._tree: TreeCodec | None = None
+        self.json = JsonCodec()
+
+    @property
+    def tree(self) -> TreeCodec:
+        """For what JSON does not hold; with the classes that the settings allow."""
+        if self._tree is None:
+            from offload_backend.codecs.tree.allowed import AllowedClasses
+            from offload_backend.codecs.tree.codec import TreeCodec
+
+            allowed, regexps = self._settings.allowed_classes, self._settings.allowed_classes_regexp
+            setting = "[offload_backend] allowed_classes"
+            self._tree = TreeCodec(AllowedClasses(allowed, regexps, setting=setting))
+        return self._tree
+
+    @property
+    def pickle(self) -> Codec | None:
+        """For what a tree does not hold either, where the deployment has chosen it."""
+        if self._settings.codec != "pickle":
+            return None
+        from offload_backend.codecs.pickle import PickleCodec
+
+        return PickleCodec()
+
+    def named(self, name: str) -> Codec:
+        """The codec that a ref names, or :class:`UnreadableBlobError`."""
+        if name == "json":
+            return self.json
+        if name == "tree":
+            return self.tree
+        if name != "pickle":
+            raise UnreadableBlobError(
+                f"this version has no codec {name!r} (it has: json, pickle, tree)",
+                hint="upgrade offload-backend where the value is read",
+            )
+        pickled = self.pickle
+        if pickled is None:
+            raise UnreadableBlobError(
+                "the value is a pickle, and reading one can run whatever its writer chose",
+                hint="set [offload_backend] codec = pickle where it is read, if everybody who can write rows and "
+                "blobs may run code there",
+            )
+        return pickled

@@ -19,10 +19,10 @@ from typing import Any
 
 import orjson
 
+from offload_backend.codecs.refusal import MAX_DEPTH
 from offload_backend.codecs.source import Source
-from offload_backend.codecs.refusal import MAX_DEPTH, explain_refusal
 
-__all__ = ["JsonCodec"]
+__all__ = ["JsonCodec", "NotJsonError"]
 
 PIECE = 1024 * 1024
 """Bytes of text a piece aims at; only one long text or a very deep value makes one of many times that."""
@@ -38,8 +38,8 @@ _WEIGHTS: dict[type, int] = {str: 1, list: 8, dict: 32}
 _FEW = 64
 
 
-class _NotJsonError(Exception):
-    """Somewhere in the value is something that is not JSON; ``explain_refusal`` finds out where."""
+class NotJsonError(Exception):
+    """Somewhere in the value is something that JSON does not hold exactly; ``explain_refusal`` finds out where."""
 
 
 class JsonCodec:
@@ -49,12 +49,14 @@ class JsonCodec:
     extension = "json"
 
     def encode(self, value: Any) -> Iterator[bytes]:
-        """The text in pieces of about a mebibyte; joined, they are one JSON document."""
+        """The text in pieces of about a mebibyte; joined, they are one JSON document.
+
+        Raises :class:`NotJsonError`, at the latest with the last piece, unless the value comes back type for type.
+        """
         try:
             yield from _pieces(value, 0)
-        except (_NotJsonError, KeyError, RuntimeError):
-            # The last two come from a dict that another thread changes meanwhile.
-            raise explain_refusal(value) from None
+        except (KeyError, RuntimeError) as error:  # a dict that another thread changes meanwhile
+            raise NotJsonError from error
 
     def decode(self, source: Source) -> Any:
         """The value; Python's cyclic garbage collector rests meanwhile, since JSON holds no cycles."""
@@ -89,7 +91,7 @@ def _list_pieces(items: list[Any], depth: int) -> Iterator[bytes]:
     while start < length:
         batch = items[start : min(start + count, length)]
         if not batch:
-            raise _NotJsonError
+            raise NotJsonError
         floats = _survey(batch, depth, 4 * PIECE)
         if floats is None and count > 1:
             count = max(1, count // 4)
@@ -104,7 +106,7 @@ def _list_pieces(items: list[Any], depth: int) -> Iterator[bytes]:
         start += len(batch)
         mark = b","
     if len(items) != length or not length:
-        raise _NotJsonError
+        raise NotJsonError
     yield b"]"
 
 
@@ -112,7 +114,7 @@ def _dict_pieces(items: dict[Any, Any], depth: int) -> Iterator[bytes]:
     mark = b"{"
     keys = list(items)
     if set(map(type, keys)) != {str}:
-        raise _NotJsonError
+        raise NotJsonError
     start, count = 0, 1
     while start < len(keys):
         batch = {key: items[key] for key in keys[start : start + count]}
@@ -130,7 +132,7 @@ def _dict_pieces(items: dict[Any, Any], depth: int) -> Iterator[bytes]:
         start += len(batch)
         mark = b","
     if len(items) != len(keys):
-        raise _NotJsonError
+        raise NotJsonError
     yield b"}"
 
 
@@ -144,20 +146,20 @@ def _dumps(value: Any, depth: int, floats: list[Sequence[Any]] | None) -> bytes:
     try:
         text = orjson.dumps(value, option=_STRICT)
     except orjson.JSONEncodeError:
-        raise _NotJsonError from None
+        raise NotJsonError from None
     if floats is None:
         # After orjson, which ends a cycle before it branches: this has no limit but the value's size.
         floats = _survey(value, depth, inf) or []
     # orjson wrote what is not finite as null.
     if floats and b"null" in text and not all(map(_all_finite, floats)):
-        raise _NotJsonError
+        raise NotJsonError
     return text
 
 
 def _survey(value: Any, depth: int, limit: float) -> list[Sequence[Any]] | None:
     """The columns that hold floats, or ``None`` for a value heavier than ``limit``.
 
-    A column is a run of elements of one level of nesting. Raises :class:`_NotJsonError` for an element
+    A column is a run of elements of one level of nesting. Raises :class:`NotJsonError` for an element
     of a type that JSON does not hold.
     """
     floats: list[Sequence[Any]] = []
@@ -170,7 +172,7 @@ def _survey(value: Any, depth: int, limit: float) -> list[Sequence[Any]] | None:
             for column in level:
                 kinds = set(map(type, column))
                 if not kinds <= _TYPES or depth > MAX_DEPTH:
-                    raise _NotJsonError
+                    raise NotJsonError
                 if float in kinds:
                     floats.append(column)
                 for kind in kinds & _WEIGHTS.keys():

@@ -21,7 +21,7 @@ from uuid import UUID
 
 import fsspec.compression
 
-from offload_backend import offloader as offloader_module
+from offload_backend import blobs as blobs_module
 from offload_backend.address import AssetAddress, StateAddress, TaskAddress, blob_name, blob_scope
 from offload_backend.blobfile import CHUNK, BlobFile
 from offload_backend.blobstore import Buffer
@@ -160,7 +160,7 @@ def blobs() -> Iterator[tuple[dict[str, Any], bytes]]:
         level = 0 if name == "level-0" else 1
         settings = Settings.load({"path": LOCATION, "deployment": "golden", "inline_limit": 0})
         offloader = Offloader(settings.model_copy(update={"compression_level": level}), lambda _: store)
-        with patch.object(offloader_module, "new_blob_id", lambda fixed=blob_id: fixed), _fixed_clock():
+        with patch.object(blobs_module, "new_blob_id", lambda fixed=blob_id: fixed), _fixed_clock():
             text = offloader.offload(value, TaskAddress("etl", "run", name, number), "key")
         stored = next(info.name for info in store.list() if blob_id in info.name)
         yield {"file": f"{name}.json.zst", "name": stored, "ref": text}, b"".join(store.get(stored))
@@ -199,7 +199,7 @@ class _Kept(io.BytesIO):
 
 
 def _fixed_clock() -> Any:
-    clock = patch.object(offloader_module, "datetime")
+    clock = patch.object(blobs_module, "datetime")
     clock.new = type("FixedClock", (), {"now": staticmethod(NOW.astimezone)})
     return clock
 

@@ -429,7 +429,7 @@ def test_a_value_that_changes_while_it_is_put_is_refused(stores, monkeypatch):
         memory[MIB] ^= 1
 
     monkeypatch.setattr(stores.open(HOME), "put", slow)
-    monkeypatch.setattr(offloader._codec, "encode", lambda value: iter([b"[", memoryview(memory), b"]"]))
+    monkeypatch.setattr(offloader._codecs.json, "encode", lambda value: iter([b"[", memoryview(memory), b"]"]))
     with pytest.raises(UnsupportedValueError, match="changed while it was being stored") as caught:
         offloader.offload("x", TASK, "k")
     assert caught.value.key == "k"

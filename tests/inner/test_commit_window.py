@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from offload_backend.blobs import _seconds_since_boot
 from offload_backend.errors import StoreError
-from offload_backend.offloader import Offloader, _seconds_since_boot
+from offload_backend.offloader import Offloader
 from offload_backend.settings import Settings
 from tests.inner.stores import BIG, HOME, TASK, Stores
 

@@ -100,5 +100,5 @@ def test_two_threads_that_open_a_store_at_once_keep_one(stores, monkeypatch):
 
     monkeypatch.setattr(offloader, "_open_store", slow_open)
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(offloader._store, [HOME, HOME])
+        first, second = pool.map(offloader._stores._store, [HOME, HOME])
     assert first is second

@@ -79,7 +79,7 @@ def test_a_read_that_fails_in_the_middle_fails(stores):
 
 def test_whole_bytes_that_are_not_json_are_corrupt(stores, monkeypatch):
     offloader = stores.offloader(inline_limit=0)
-    monkeypatch.setattr(offloader._codec, "encode", lambda value: iter([b"not json"]))
+    monkeypatch.setattr(offloader._codecs.json, "encode", lambda value: iter([b"not json"]))
     text = offloader.offload(1, TASK, "k")
     with pytest.raises(BlobCorruptError, match="the bytes are not json") as caught:
         offloader.resolve(text)

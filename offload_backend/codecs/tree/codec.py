@@ -18,12 +18,13 @@ from offload_backend.codecs.tree.layout import Layout, pieces_of, read_layout
 from offload_backend.codecs.tree.memory import Memory, NewBytes, memory_for
 from offload_backend.codecs.tree.reading import Document, TreeReader
 from offload_backend.codecs.tree.room import with_room
-from offload_backend.codecs.tree.writing import tree_of
+from offload_backend.codecs.tree.writing import Tree, tree_of
 from offload_backend.errors import OffloadError, UnreadableBlobError
+from offload_backend.row import TYPED
 
 __all__ = ["TreeCodec"]
 
-INLINE = "data:application/vnd.offload.tree+json,"
+INLINE = TYPED
 """How the text of an inline value begins; JSON follows, of nothing but ASCII."""
 
 INLINE_VERSION = 1
@@ -77,16 +78,12 @@ class TreeCodec:
 
         Raises as :meth:`encode`.
         """
+        return _inline_text(tree_of(value, self._policy), limit)
+
+    def inline_or_encoded(self, value: Any, limit: int) -> tuple[str | None, Iterator[Buffer]]:
+        """What :meth:`inline_text` and :meth:`encode` give, of which a caller uses one: the value is walked once."""
         tree = tree_of(value, self._policy)
-        if limit is not None and len(tree.text) + sum(tensor.size for tensor in tree.tensors) > limit:
-            return None
-        document = orjson.loads(tree.text)
-        if "packed" in document:
-            return None
-        buffers = [base64.b64encode(b"".join(tensor.pieces())).decode() for tensor in tree.tensors]
-        facts = {"offload_tree": INLINE_VERSION, **document, "buffers": buffers}
-        text = INLINE + json.dumps(facts, separators=(",", ":"))
-        return text if limit is None or len(text) <= limit else None
+        return _inline_text(tree, limit), pieces_of(tree.text, tree.tensors)
 
     def value_of_inline(self, text: str) -> Any:
         """The value of a text that :meth:`inline_text` gave. Raises as :meth:`decode`."""
@@ -112,6 +109,18 @@ class TreeCodec:
         sizes = [len(memory.view) for memory in memories]
         reader = TreeReader(document, sizes, memories.__getitem__, self._policy, plain=self._plain)
         return with_room(lambda: reader.value(document.value))
+
+
+def _inline_text(tree: Tree, limit: int | None) -> str | None:
+    if limit is not None and len(tree.text) + sum(tensor.size for tensor in tree.tensors) > limit:
+        return None
+    document = orjson.loads(tree.text)
+    if "packed" in document:
+        return None
+    buffers = [base64.b64encode(b"".join(tensor.pieces())).decode() for tensor in tree.tensors]
+    facts = {"offload_tree": INLINE_VERSION, **document, "buffers": buffers}
+    text = INLINE + json.dumps(facts, separators=(",", ":"))
+    return text if limit is None or len(text) <= limit else None
 
 
 def places_of(layout: Layout, document: Document) -> list[tuple[int, int]]:

@@ -1,0 +1,171 @@
+"""Blobs at their places: an encoded value is written as one, and read from one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timezone
+from itertools import chain
+from typing import Any
+
+from offload_backend.address import AssetAddress, StateAddress, blob_name, blob_scope, new_blob_id
+from offload_backend.blobfile import BlobFile, SealedBlob, most_sealed_bytes, most_stored_bytes, read_whole
+from offload_backend.blobstore import BlobStore, Buffer, CopiesRanges
+from offload_backend.codecs import Codec, HeldSource, Source
+from offload_backend.errors import (
+    BlobCorruptError,
+    BlobNotFoundError,
+    StoreError,
+    UnreadableBlobError,
+    UnsupportedValueError,
+)
+from offload_backend.knownrefs import Row
+from offload_backend.recent import RecentBlobs
+from offload_backend.ref import BlobRef, format_ref
+from offload_backend.settings import Settings
+from offload_backend.storemap import StoreMap
+
+__all__ = ["Blobs", "dangling"]
+
+
+class Blobs:
+    """Writes and finds blobs. Safe to use from any thread and after a fork."""
+
+    def __init__(self, settings: Settings, stores: StoreMap, clock: Callable[[], float] | None = None) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._clock = clock or _seconds_since_boot
+        self._recent = RecentBlobs()
+
+    def write(self, codec: Codec, pieces: Iterable[Buffer], address: StateAddress, key: str, *, about: str) -> str:
+        """The ref of a new blob that holds the pieces; it is complete and durable.
+
+        Raises what ``pieces`` and the store raise, and then there is no ref, and :class:`StoreError` when
+        the upload took longer than ``commit_window``.
+        """
+        blob_id = new_blob_id()
+        header = {
+            "id": blob_id,
+            **_identity(address),
+            "key": key,
+            "codec": codec.name,
+            "created": datetime.now(tz=timezone.utc).isoformat(timespec="milliseconds"),
+        }
+        limits = self._settings
+        blob = BlobFile(header, pieces, level=limits.compression_level, max_raw=limits.max_value_bytes)
+        name = blob_name(limits.deployment, address, key, blob_id, f"{codec.extension}.zst")
+        store = self._stores.to_write()
+        began = self._clock()
+        self._put(store, name, blob, blob_scope(address, key))
+        self._refuse_late(self._clock() - began)
+        return format_ref(
+            BlobRef(
+                url=f"{store.location}/{name}",
+                size=blob.size,
+                raw=blob.raw,
+                digest=blob.blake3,
+                seal=blob.seal,
+                codec=codec.name,
+                about=about,
+            )
+        )
+
+    def _put(self, store: BlobStore, name: str, blob: BlobFile, row: Row) -> None:
+        """Store the blob; what the row's last one has in common with it need not be sent."""
+        copying = self._settings.copy_unchanged and isinstance(store, CopiesRanges)
+        last = self._recent.of(row) if copying else None
+        with closing(blob.frames()) as frames:  # whatever raises, its threads end here
+            if last is not None and isinstance(store, CopiesRanges):
+                store.put_with_copies(name, last.stretches(frames), last.name)
+            else:
+                store.put(name, chain.from_iterable(frame.buffers for frame in frames))
+        try:
+            blob.check_unchanged()
+        except UnsupportedValueError:
+            store.delete([name])
+            raise
+        if copying:
+            self._recent.remember(row, name, blob.places)
+
+    def _refuse_late(self, seconds: float) -> None:
+        """Hand out no ref that a collector may take for an orphan by the time its row is written.
+
+        The collector's proof assumes that between the beginning of an upload and its commit there is
+        less than ``commit_window``; a blob without a ref is one that it may delete.
+        """
+        if seconds > self._settings.commit_window.total_seconds():
+            raise StoreError(
+                f"the upload took {seconds:.0f} s, longer than commit_window",
+                reason="failed",
+                retryable=True,
+                hint="set the key again; if uploads take that long, raise [offload_backend] commit_window, and "
+                "gc_min_age above it",
+            )
+
+    def source(self, ref: BlobRef) -> Source:
+        """The encoded value in the blob that the ref names, verified as it is read.
+
+        Raises :class:`~offload_backend.errors.ForeignRefError` for a ref that points elsewhere, before any
+        store is asked.
+        """
+        store, name = self._stores.find(ref.url)
+        blob = self._stores.blob_named(name)
+        self._refuse_large(ref)
+        if ref.frames == "zstd":
+            whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob.id)
+            return HeldSource(whole)
+        sealed = SealedBlob(
+            lambda start, memory: store.read_into(name, start, memory, ref.size),
+            size=ref.size,
+            raw=ref.raw,
+            seal=ref.seal,
+            blake3=ref.digest,
+            blob_id=blob.id,
+            concurrency=self._settings.concurrency,
+        )
+        if self._settings.copy_unchanged and isinstance(store, CopiesRanges):
+            places = ((place.digest, place.size, place.start) for place in sealed.seal.places)
+            self._recent.remember((blob.scope, blob.key), name, places)
+        return sealed
+
+    def _refuse_large(self, ref: BlobRef) -> None:
+        """Nothing is allocated for a ref that claims more than may be, or than its own facts allow."""
+        impossible = ref.size > most_stored_bytes(ref.raw) or ref.seal > most_sealed_bytes(ref.raw)
+        if ref.raw > self._settings.max_value_bytes or impossible:
+            raise UnreadableBlobError(
+                f"the ref claims {max(ref.raw, ref.size)} bytes, more than this deployment reads",
+                hint="raise [offload_backend] max_value_bytes if the ref is genuine",
+            )
+
+
+def _seconds_since_boot() -> float:
+    """Also counts the time a machine is suspended, where the system can tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def _identity(address: StateAddress) -> dict[str, Any]:
+    if isinstance(address, AssetAddress):
+        return {"asset": {"name": address.name} if address.name is not None else {"uri": address.uri}}
+    task = {"dag": address.dag_id, "run": address.run_id, "task": address.task_id, "index": address.map_index}
+    return {"task": {**task, "region": str(address.region_id)} if address.region_id else task}
+
+
+@contextmanager
+def dangling() -> Iterator[None]:
+    """Tell those who meet a missing or damaged blob what they can do."""
+    try:
+        yield
+    except BlobNotFoundError as error:
+        error.hint = error.hint or (
+            "the row refers to a blob that is gone: look for a lifecycle rule on the bucket and for a "
+            "restored version of the blob; set the key again, or delete it, to go on without"
+        )
+        raise
+    except BlobCorruptError as error:
+        error.hint = error.hint or (
+            "the blob was changed after it was written: restore an older version of it if the bucket "
+            "keeps versions; set the key again, or delete it, to go on without"
+        )
+        raise
