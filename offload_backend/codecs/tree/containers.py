@@ -93,11 +93,13 @@ class Set(_Kind):
 
 
 class Mapping(_Kind):
-    """Dicts of all sorts: the list of the keys, the list of the values."""
+    """Dicts of all sorts: the list of the keys, the list of the values, and the attributes if it has any."""
 
     def encode(self, value: dict[Any, Any], writer: Writer) -> Json:
         keys, inner = list(value), cast("TreeWriter", writer)
-        return [inner.hashed(keys), inner.items(list(value.values()), keys)]
+        facts = [inner.hashed(keys), inner.items(list(value.values()), keys)]
+        attributes = getattr(value, "__dict__", None)  # as PyTorch sets them on the state of a model
+        return [*facts, inner.node(attributes, ".__dict__")] if attributes else facts
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         value = self.empty(facts, version, reader)
@@ -108,6 +110,7 @@ class Mapping(_Kind):
         return self.cls()
 
     def fill(self, value: Any, facts: Json, version: int, reader: Reader) -> None:
+        *facts, attributes = facts if len(exactly(facts, list)) == 3 else [*facts, None]  # noqa: PLR2004
         keys, values = map(reader.items, fields(facts, 2))
         if len(keys) != len(values):
             raise ValueError("as many keys as values belong to a dict")
@@ -115,6 +118,8 @@ class Mapping(_Kind):
         dict.update(value, entries) if self.cls is not OrderedDict else value.update(entries)
         if len(value) != len(keys):
             raise ValueError("a key of a dict comes twice")
+        if attributes is not None:
+            vars(value).update(exactly(reader.value(attributes), dict))
 
 
 class DefaultDict(Mapping):

@@ -129,9 +129,10 @@ def _axes(facts: dict[str, Any]) -> list[int]:
 def _copied(array: Any) -> Iterator[bytes]:
     """The elements in C order, as ``numpy.save`` takes them."""
     if array.nbytes:
-        flags = ["external_loop", "buffered", "zerosize_ok"]
+        raw = array.view(f"V{array.itemsize}")  # whose copies are exact, between the fields too
         count = max(1, PIECE // array.itemsize)
-        for block in np.nditer(array, flags=flags, buffersize=count, order="C"):
+        flags = ["external_loop", "buffered", "zerosize_ok"]
+        for block in np.nditer(raw, flags=flags, buffersize=count, order="C"):
             yield block.tobytes()
 
 

@@ -147,7 +147,7 @@ def _put(tensor: Any, writer: Writer) -> int:
         return writer.buffer(b"", dtype=_WORDS[_NAMES[tensor.dtype]] or "U8", shape=tuple(tensor.shape))
     if not _is_dense(tensor):
         return writer.buffer(Pieces(tensor.numel() * tensor.itemsize, lambda: _copied(tensor)))
-    memory = _memory(tensor.as_strided((tensor.numel(),), (1,)))
+    memory = _memory(tensor)
     word = _WORDS[_NAMES[tensor.dtype]]
     if word is None:
         return writer.buffer(memory)
@@ -155,7 +155,8 @@ def _put(tensor: Any, writer: Writer) -> int:
     return writer.buffer(memory, dtype=word, shape=tuple(tensor.shape[axis] for axis in order))
 
 
-def _memory(flat: Any) -> memoryview:
+def _memory(dense: Any) -> memoryview:
+    flat = dense.as_strided((dense.numel(),), (1,))
     memory: memoryview = flat.view(torch.uint8).numpy().data
     return memory
 
@@ -163,7 +164,7 @@ def _memory(flat: Any) -> memoryview:
 def _copied(tensor: Any) -> Iterator[memoryview]:
     count = max(1, PIECE // (tensor[0].numel() * tensor.itemsize))
     for start in range(0, len(tensor), count):
-        yield _memory(tensor[start : start + count].contiguous().reshape(-1))
+        yield _memory(tensor[start : start + count].contiguous())
 
 
 def _around(memory: memoryview, dtype: Any, shape: tuple[int, ...]) -> Any:
