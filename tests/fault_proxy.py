@@ -68,14 +68,15 @@ class FaultProxy:
     def operations(self) -> list[str]:
         return [request.operation for request in self.requests]
 
-    def refuse(self, operation: str, status: int, code: str, times: int = 1) -> None:
+    def refuse(self, operation: str, status: int, code: str, times: int = 1, **headers: str) -> None:
         """Answer with an S3 error instead of asking the server; ``times=0``: always."""
         message = f"<Error><Code>{code}</Code><Message>told to</Message></Error>"
-        self.answer(operation, status, message, times)
+        self.answer(operation, status, message, times, **headers)
 
-    def answer(self, operation: str, status: int, body: str, times: int = 1) -> None:
-        """Answer with this instead of asking the server."""
-        self._add(operation, times, lambda handler: handler.send(status, {}, body.encode()))
+    def answer(self, operation: str, status: int, body: str, times: int = 1, **headers: str) -> None:
+        """Answer with this instead of asking the server; a header's ``_`` means ``-``."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._add(operation, times, lambda handler: handler.send(status, named, body.encode()))
 
     def lose_answer(self, operation: str, times: int = 1) -> None:
         """Let the server do it, then close the connection without an answer."""
@@ -93,6 +94,24 @@ class FaultProxy:
             status, headers, body = handler.forward()
             handler.send(status, {**headers, "Content-Length": str(len(body))}, body[:after])
             handler.close_connection = True
+
+        self._add(operation, times, act)
+
+    def hang_up_after(self, operation: str, times: int = 1) -> None:
+        """Answer as if the connection stayed open, then close it, as servers do with those that idle."""
+
+        def act(handler: _Handler) -> None:
+            handler.send(*handler.forward())
+            handler.close_connection = True
+
+        self._add(operation, times, act)
+
+    def damage(self, operation: str, times: int = 1) -> None:
+        """Flip a bit of the request's body on its way."""
+
+        def act(handler: _Handler) -> None:
+            handler.body = bytes([handler.body[0] ^ 1]) + handler.body[1:]
+            handler.send(*handler.forward())
 
         self._add(operation, times, act)
 

@@ -44,6 +44,7 @@ _IDENTITY = frozenset(
     }
 )
 _DENIED = frozenset({"AccessDenied", "AccountProblem", "AllAccessDisabled", "Forbidden", "403"})
+_ALTERED = frozenset({"BadDigest", "XAmzContentChecksumMismatch"})
 _THROTTLED = frozenset(
     {
         "BandwidthLimitExceeded",
@@ -198,7 +199,9 @@ def _judge(code: str, status: int, operation: str) -> tuple[str, bool, str]:
         return "throttled", True, "the store asks to slow down: try later, or raise [offload_backend] max_attempts"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
         return "unreachable", True, "the store failed inside: try later, or raise [offload_backend] max_attempts"
-    return "failed", code in ("RequestTimeout", "OperationAborted"), ""
+    altered = code in _ALTERED
+    hint = "what arrived is not what was to be sent: leave a value alone until it is stored, and try again"
+    return "failed", altered or code in _AGAIN, hint if altered else ""
 
 
 def _without_answer(error: BaseException, operation: str, location: str) -> OffloadError:
