@@ -37,8 +37,11 @@ OWN_FRAME = 1024 * 1024
 """A view of so many bytes begins a frame of its own, so that an array's frames depend on the array alone."""
 
 HEADER_MAGIC = 0x184D2A50
+_HEAD = struct.Struct("<II")
+"""How a skippable frame begins: magic number and length."""
+
 _LONGEST = 64 * 1024
-MAX_HEADER = 8 + _LONGEST
+MAX_HEADER = _HEAD.size + _LONGEST
 """So many bytes from a blob's start hold its header whole."""
 
 _BLOCK = 128 * 1024
@@ -73,7 +76,7 @@ def digest_of(buffers: Iterable[Buffer]) -> bytes:
 
 def skippable(magic: int, content: bytes) -> bytes:
     """A frame that every Zstandard decoder passes over."""
-    return struct.pack("<II", magic, len(content)) + content
+    return _HEAD.pack(magic, len(content)) + content
 
 
 def header_frame(header: dict[str, Any]) -> Frame:
@@ -122,13 +125,13 @@ def parse_header(frame: bytes, newest: int = FORMAT) -> dict[str, Any]:
     Raises :class:`BlobCorruptError` for what is no header, and :class:`UnreadableBlobError` for one of a
     format newer than ``newest``.
     """
-    if len(frame) < 8:
+    if len(frame) < _HEAD.size:
         raise BlobCorruptError("the file does not begin with the header of a blob")
-    magic, length = struct.unpack_from("<II", frame)
+    magic, length = _HEAD.unpack_from(frame)
     if magic != HEADER_MAGIC or length > _LONGEST:
         raise BlobCorruptError("the file does not begin with the header of a blob")
     try:
-        header = json.loads(frame[8 : 8 + length])
+        header = json.loads(frame[_HEAD.size : _HEAD.size + length])
     except (ValueError, RecursionError) as error:
         raise BlobCorruptError("the header is not JSON") from error
     if not isinstance(header, dict) or not isinstance(header.get("offload"), int):

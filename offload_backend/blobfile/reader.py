@@ -177,7 +177,7 @@ def _held(fetch: Fetch, size: int) -> Stored:
 
 
 def _fetched(fetch: Fetch) -> Stored:
-    """A request for each asking. A thread's memory is used again: fresh memory costs more than what is done in it."""
+    """A request for each asking. A thread's memory is used again: fresh memory would cost more than its use."""
     kept = threading.local()
 
     def stored(start: int, size: int) -> memoryview:

@@ -32,8 +32,9 @@ class BlobFile:
     """The bytes of a new blob, made while they are iterated, once.
 
     ``size`` (bytes stored), ``raw`` (bytes before compression), ``seal`` (its length), ``blake3`` (its
-    digest) and ``places`` (digest, size and start of each frame) are right when the iteration is over. Holds a few chunks in memory, and up to four threads while
-    there are several. Buffers may be views of the value's own memory.
+    digest) and ``places`` (digest, size and start of each frame) are right when the iteration is over. Holds a
+    few chunks in memory, and up to four threads while there are several. Buffers may be views of the value's
+    own memory.
 
     Raises :class:`UnsupportedValueError` when the value is larger than ``max_raw`` bytes, and
     :class:`InvalidKeyError` for names so long that no reader would accept the header. ``level`` is

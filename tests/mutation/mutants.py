@@ -1,10 +1,11 @@
-"""Deliberate defects: one for each reason to keep a blob, and each reason to refuse a run."""
+"""Deliberate defects: one for each reason to keep a blob, to refuse a run, or not to believe what is read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from tests.mutation.of_adapters import ADAPTERS
+from tests.mutation.of_blobs import BLOBS
 from tests.mutation.of_collector import COLLECTOR
 from tests.mutation.of_refusals import REFUSALS
 from tests.mutation.of_verbs import VERBS
@@ -33,7 +34,7 @@ class Mutant:
 
 MUTANTS = [
     Mutant(f"offload_backend/{file}", old, new, what, tests)
-    for group in (REFUSALS, COLLECTOR, VERBS, ADAPTERS)
+    for group in (REFUSALS, COLLECTOR, VERBS, ADAPTERS, BLOBS)
     for (file, tests), entries in group.items()
     for old, new, what in entries
 ]
