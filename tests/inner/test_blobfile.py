@@ -104,6 +104,16 @@ def test_the_seal_is_the_end_of_the_blob_and_pins_it():
     assert blake3.blake3(seal).hexdigest() == stored.facts["blake3"]
 
 
+def test_the_places_of_the_frames_are_told_with_their_digests():
+    """By which what is in one blob already can be found in another."""
+    blob = BlobFile(HEADER, [memoryview(NOISE), TEXT], level=1, max_raw=2**40)
+    data = b"".join(blob)
+    assert [digest for digest, _, _ in blob.places] == [
+        blake3.blake3(frame).digest() for frame in frames_of(data)[:-1]
+    ]
+    assert [data[start : start + size] for _, size, start in blob.places] == frames_of(data)[:-1]
+
+
 def test_the_header_tells_whose_blob_it_is():
     data = Stored(TEXT).data
     magic, length = struct.unpack("<II", data[:8])
