@@ -2,8 +2,8 @@
 
 The connection is looked up once, with the plain synchronous call, because Airflow calls the hooks
 synchronously even from an event loop. It is never replaced by other credentials: an unknown id is an
-error. The AWS provider's own hook is asked only for what plain boto3 cannot do with the connection's
-fields, since it costs half a second of imports in every task.
+error. The AWS provider's own hook is asked only for what the connection's plain fields do not say, since it
+costs half a second of imports in every task; then boto3 also puts and gets.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _open_s3(path: str, settings: Settings, connection: Any) -> BlobStore:
     if settings.transport == "fsspec":
         raise ConfigError(
             f"transport = fsspec cannot use all options of the connection {connection.conn_id!r}",
-            hint="set [offload_backend] transport = boto3",
+            hint="set [offload_backend] transport = direct",
         )
     if settings.options:
         raise ConfigError(

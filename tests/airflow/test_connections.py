@@ -41,7 +41,7 @@ def signers(s3: s3_server.S3, monkeypatch: pytest.MonkeyPatch, user: str, **conn
     return {request.signed_by for request in s3.requests[start:]}
 
 
-@pytest.mark.parametrize("transport", ["boto3", "fsspec"])
+@pytest.mark.parametrize("transport", ["direct", "boto3", "fsspec"])
 def test_login_and_password_of_the_connection_sign(
     s3: s3_server.S3, monkeypatch: pytest.MonkeyPatch, transport: str
 ) -> None:

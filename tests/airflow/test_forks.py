@@ -14,7 +14,7 @@ import pytest
 from tests import s3
 
 
-@pytest.mark.parametrize("transport", ["boto3", "fsspec"])
+@pytest.mark.parametrize("transport", ["direct", "boto3", "fsspec"])
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_parent_and_child_go_on_after_a_fork(method: str, transport: str) -> None:
     with s3.serve() as recorder:
