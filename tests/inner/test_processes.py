@@ -83,7 +83,7 @@ def test_a_store_that_cannot_be_opened_is_tried_again_next_time(stores, monkeypa
             raise failures.pop()
         return opening(path)
 
-    monkeypatch.setattr(offloader, "_open_store", fails_once)
+    monkeypatch.setattr(offloader._stores, "_open_store", fails_once)
     with pytest.raises(ConfigError, match="unknown connection") as caught:
         offloader.offload(BIG, TASK, "k")
     assert caught.value.key == "k"
@@ -98,7 +98,7 @@ def test_two_threads_that_open_a_store_at_once_keep_one(stores, monkeypatch):
         both.wait(timeout=60)
         return Stores().open(path)
 
-    monkeypatch.setattr(offloader, "_open_store", slow_open)
+    monkeypatch.setattr(offloader._stores, "_open_store", slow_open)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(offloader._stores._store, [HOME, HOME])
     assert first is second
