@@ -16,7 +16,7 @@ import orjson
 
 from offload_backend.codecs.tree.kinds import Json, Pieces, Reader, Writer
 
-__all__ = ["elements_from", "elements_of"]
+__all__ = ["FEW", "elements_from", "elements_of"]
 
 FEW = 64
 """Elements up to which nodes serve as well, and can be read in the structure."""

@@ -17,6 +17,7 @@ from offload_backend.codecs.tree.kinds import Json, Kind, Reader, Writer
 from offload_backend.codecs.tree.numpy import array_facts, array_from
 from offload_backend.codecs.tree.pandas_arrays import ArrayKind, column_from
 from offload_backend.codecs.tree.pandas_scalars import SCALAR_KINDS, freq_facts, freq_from
+from offload_backend.codecs.tree.path import shown
 
 __all__ = ["KINDS"]
 
@@ -56,7 +57,9 @@ class FrameKind(_PandasKind):
             facts["block"] = array_facts(value.to_numpy(copy=False), writer)
         else:
             columns = enumerate(value.columns)
-            facts["data"] = [writer.node(value.iloc[:, n].array, f"[{name!r}]") for n, name in columns]
+            facts["data"] = [
+                writer.node(value.iloc[:, n].array, shown([name])[len("value") :]) for n, name in columns
+            ]
         return facts | _more_facts(value, writer)
 
     def made(self, facts: dict[str, Any], reader: Reader) -> Any:

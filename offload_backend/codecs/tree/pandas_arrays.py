@@ -10,7 +10,7 @@ import pandas as pd
 
 from offload_backend.codecs.tree.kinds import Json, Reader, Writer
 from offload_backend.codecs.tree.numpy import array_facts, array_from
-from offload_backend.codecs.tree.numpy_objects import elements_from, elements_of
+from offload_backend.codecs.tree.numpy_objects import FEW, elements_from, elements_of
 
 __all__ = ["ArrayKind", "column_from"]
 
@@ -83,7 +83,7 @@ def _text_apart(array: Any, writer: Writer) -> dict[str, Json]:
     missing = "NA" if array.dtype.na_value is pd.NA else "NaN"
     storage = array.dtype.storage
     facts: dict[str, Json] = {"storage": storage, "missing": missing}
-    if storage == "pyarrow":
+    if storage == "pyarrow" and len(array) > FEW:
         return facts | {"arrow": writer.node(array.__arrow_array__(), ".array")}
     elements = array.to_numpy(dtype=object, na_value=None)
     return facts | {"count": len(elements)} | elements_of(elements, writer)
