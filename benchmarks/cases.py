@@ -65,11 +65,11 @@ def _function(kind: str) -> Callable[[Case], dict[str, Any]]:
     return found
 
 
-def worker(rows: Rows) -> tuple[Any, Supervisor]:
+def worker(rows: Rows, index: int = -1) -> tuple[Any, Supervisor]:
     """A task's store as Airflow hands it out, and the rows behind it."""
     supervisor = Supervisor(rows=dict(rows))
     task_runner.SUPERVISOR_COMMS = supervisor
-    return Seam(supervisor).task(), supervisor
+    return Seam(supervisor).task(map_index=index), supervisor
 
 
 def timed(action: Callable[[], Any], endpoint: str) -> tuple[Any, dict[str, Any]]:
@@ -147,7 +147,7 @@ def _phases(case: Case) -> dict[str, Any]:
 
 def warm_worker(case: Case) -> tuple[Any, Supervisor]:
     """A worker that has imported its drivers and connected, by use of another key."""
-    store, supervisor = worker(case.rows)
+    store, supervisor = worker(case.rows, case.options.get("index", -1))
     store.set("warm-up", _WARM_UP)
     assert store.get("warm-up") == _WARM_UP
     gc.collect()

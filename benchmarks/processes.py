@@ -53,11 +53,11 @@ def run_together(
 ) -> list[dict[str, Any]]:
     """The figures of so many cases at the same time, each in a child as of :func:`run_forked`.
 
-    Their option ``together`` is a barrier for all of them.
+    Their option ``together`` is a barrier for all of them, ``index`` a number for each.
     """
     options = {**case.pop("options", {}), "together": _CONTEXT.Barrier(count)}
-    asked = {"kind": kind, "environment": environment, "endpoint": endpoint, "options": options, **case}
-    started = [_start(asked) for _ in range(count)]
+    asked = {"kind": kind, "environment": environment, "endpoint": endpoint, **case}
+    started = [_start({**asked, "options": {**options, "index": index}}) for index in range(count)]
     try:
         return [_answer(kind, *each) for each in started]
     finally:
