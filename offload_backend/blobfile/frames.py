@@ -46,9 +46,8 @@ MAX_HEADER = _HEAD.size + _LONGEST
 
 _BLOCK = 128 * 1024
 """The most that the Zstandard format allows in a block."""
-_MAGIC = b"\x28\xb5\x2f\xfd"
-_RAW_FRAME = _MAGIC + b"\xa0"
-"""Single segment, content size in four bytes, no checksum."""
+_RAW_FRAME = b"\x28\xb5\x2f\xfd\xa0"
+"""Magic number; single segment, content size in four bytes, no checksum."""
 
 _RLE = 1
 """The type of a block that stands for one byte, many times."""
@@ -109,7 +108,7 @@ def holds(frame: memoryview, raw: int) -> bool:
     So every decoder finds in them what the reader does. Raises ``ZstdError`` for what does not begin as a frame.
     """
     facts = zstandard.get_frame_parameters(frame)
-    if frame[:4] != _MAGIC or facts.content_size != raw or facts.window_size > CHUNK:
+    if facts.content_size != raw or facts.window_size > CHUNK:
         return False
     end, is_last = zstandard.frame_header_size(frame), 0
     while not is_last and end + 3 <= len(frame):

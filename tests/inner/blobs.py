@@ -57,8 +57,8 @@ class Stored:
 class Forged(Stored):
     """Any frames, each with the size that it claims to hold, under a seal and facts that fit them.
 
-    As somebody who can write both the row and the bucket would make it; ``entries``, ``digests`` and ``ends``
-    change what the seal says.
+    As somebody who can write both the row and the bucket would make it; ``seal`` changes what the seal says, and
+    ``hidden`` stands before it.
     """
 
     def __init__(self, frames: Sequence[tuple[bytes, int]], *, header: bytes = b"", **seal: Any) -> None:
@@ -74,9 +74,10 @@ class Forged(Stored):
             "<IBI", seal.get("count", len(rows)), seal.get("flags", 0), seal.get("magic", 0x8F92EAB1)
         )
         end = index + skippable(table + footer, seal.get("table_magic", 0x184D2A5E))
-        self.data = b"".join(stored) + end
+        self.data = b"".join(stored) + seal.get("hidden", b"") + end
+        raw = seal.get("raw", sum(raw for _, raw in entries))
         self.facts = {
-            "size": len(self.data), "raw": sum(raws), "seal": len(end), "blake3": blake3.blake3(end).hexdigest(),
+            "size": len(self.data), "raw": raw, "seal": len(end), "blake3": blake3.blake3(end).hexdigest(),
             "blob_id": ID,
         }  # fmt: skip
 

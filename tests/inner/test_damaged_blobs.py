@@ -206,8 +206,9 @@ SEALS: dict[str, tuple[list[tuple[bytes, int]], dict[str, Any]]] = {
     "stored sizes below": ([(TEN, 10)], {"entries": [(len(HEAD), 0), (len(TEN) - 1, 10)]}),
     "stored sizes above": ([(TEN, 10)], {"entries": [(len(HEAD), 0), (len(TEN) + 1, 10)]}),
     "stored sizes that wrap": ([(TEN, 10)], {"entries": [(len(HEAD), 0), (2**32 - 1, 10)]}),
-    "raw sizes below": ([(TEN, 10)], {"entries": [(len(HEAD), 0), (len(TEN), 9)]}),
-    "raw sizes above": ([(TEN, 10)], {"entries": [(len(HEAD), 0), (len(TEN), 11)]}),
+    "stored bytes of no frame": ([(TEN, 10)], {"hidden": compressed(b"hidden from everything but zstd")}),
+    "raw sizes below": ([(TEN, 10)], {"raw": 11}),
+    "raw sizes above": ([(TEN, 10)], {"raw": 9}),
     "a frame of more than a chunk": ([(repeated(CHUNK + 1, CHUNK + 1), CHUNK + 1)], {}),
     "a frame of 4 GiB": ([(repeated(2**32 - 1, 131072), 2**32 - 1)], {}),
     "a frame stored in more than it can be": ([(skippable(bytes(MIB)) + TEN, 10)], {}),
@@ -215,8 +216,12 @@ SEALS: dict[str, tuple[list[tuple[bytes, int]], dict[str, Any]]] = {
     "a frame of nothing": ([(b"", 0), (TEN, 10)], {}),
     "a skippable frame": ([(skippable(b"x"), 0), (TEN, 10)], {}),
     "not even the header": ([], {"entries": [], "digests": []}),
-    "the header only, of a value": ([(TEN, 10)], {"entries": [(len(HEAD) + len(TEN), 0)], "digests": [bytes(32)]}),
-    "a header with content": ([(TEN, 10)], {"entries": [(len(HEAD), 10), (len(TEN), 0)]}),
+    "the header only, of a value": (
+        [(TEN, 10)],
+        {"entries": [(len(HEAD) + len(TEN), 0)], "digests": [bytes(32)], "raw": 10},
+    ),
+    "a header with content": ([(TEN, 10)], {"entries": [(len(HEAD), 10), (len(TEN), 10)]}),
+    "a header with all the content": ([(TEN, 10)], {"entries": [(len(HEAD), 10), (len(TEN), 0)]}),
     "a digest too few": ([(TEN, 10)], {"digests": [bytes(32)]}),
     "a digest too many": ([(TEN, 10)], {"digests": [bytes(32)] * 3}),
     "an entry too many": ([(TEN, 10)], {"last_entries": [(0, 0), (index(2), 0)]}),
@@ -238,10 +243,11 @@ SEALS: dict[str, tuple[list[tuple[bytes, int]], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", SEALS)
 def test_a_forged_seal_is_found_even_with_a_ref_that_fits_it(name):
+    """Before any frame is fetched."""
     frames, options = SEALS[name]
     forged = Forged(frames, **options)
     with pytest.raises(BlobCorruptError):
-        forged.read()
+        forged.open()
 
 
 def test_a_seal_whose_frames_have_another_length_inside_is_found():
@@ -339,6 +345,7 @@ def test_a_forged_frame_takes_no_more_memory_than_a_chunk(name):
         skippable(b'{"offload":"2"}'),
         skippable(b'{"offload":null}'),
         skippable(b"[" * 60_000),
+        skippable(json.dumps({"offload": 2, **HEADER}).encode(), 0x184D2A51),
         skippable(json.dumps({"offload": 2}).encode()),
         skippable(json.dumps({"offload": 2, "id": [ID]}).encode()),
         HEAD + compressed(b"hidden from everything but zstd"),

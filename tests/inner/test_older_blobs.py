@@ -164,6 +164,7 @@ def test_a_newer_format_with_a_wrong_digest_is_damage():
         skippable(b'{"offload":null}'),
         skippable(b"[" * 60_000),
         skippable(json.dumps({"offload": 1, "id": ID}).encode()),
+        skippable(json.dumps({"offload": 1, "id": ID}).encode(), 0x184D2A51) + compressed(b"x" * 10),
         skippable(json.dumps({"offload": 1, "id": ID}).encode()) + b"plain text",
         skippable(json.dumps({"offload": 1}).encode()) + compressed(b"x" * 10),
         skippable(json.dumps({"offload": 1, "id": [ID]}).encode()) + compressed(b"x" * 10),

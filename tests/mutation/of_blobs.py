@@ -18,7 +18,6 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
     ("blobfile/frames.py", _READING): [
         ("    if len(text) > _LONGEST:\n", "    if False:\n", "a header is longer than readers take"),
         ("is_last = start + _BLOCK >= len(chunk)", "is_last = start + _BLOCK > len(chunk)", "no block is the last"),
-        ("if frame[:4] != _MAGIC or facts", "if facts", "a skippable frame is a frame"),
         ("facts.content_size != raw", "False", "what a frame says to hold is not compared"),
         (" or facts.window_size > CHUNK", "", "windows of any size are opened"),
         ("(1 if kind == _RLE else size)", "size", "a repeated byte is stored as often as it is repeated"),
