@@ -81,7 +81,7 @@ class TreeCodec:
         return _inline_text(tree_of(value, self._policy), limit)
 
     def inline_or_encoded(self, value: Any, limit: int) -> tuple[str | None, Iterator[Buffer]]:
-        """What :meth:`inline_text` and :meth:`encode` give, of which a caller uses one: the value is walked once."""
+        """What :meth:`inline_text` and :meth:`encode` give, for a caller that uses one: one walk for both."""
         tree = tree_of(value, self._policy)
         return _inline_text(tree, limit), pieces_of(tree.text, tree.tensors)
 
@@ -106,8 +106,10 @@ class TreeCodec:
             return self._built(document, memories)
 
     def _built(self, document: Document, memories: list[Memory | NewBytes]) -> Any:
+        kept: dict[int, Memory | NewBytes] = dict(enumerate(memories))
         sizes = [len(memory.view) for memory in memories]
-        reader = TreeReader(document, sizes, memories.__getitem__, self._policy, plain=self._plain)
+        memories.clear()  # the value's parts take over, one by one, and a part that copies lets go of its buffer
+        reader = TreeReader(document, sizes, kept.pop, self._policy, plain=self._plain)
         return with_room(lambda: reader.value(document.value))
 
 

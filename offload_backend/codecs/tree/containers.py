@@ -110,15 +110,15 @@ class Mapping(_Kind):
         return self.cls()
 
     def fill(self, value: Any, facts: Json, version: int, reader: Reader) -> None:
-        *facts, attributes = facts if len(exactly(facts, list)) == 3 else [*facts, None]  # noqa: PLR2004
-        keys, values = map(reader.items, fields(facts, 2))
+        listed = exactly(facts, list)
+        keys, values = map(reader.items, fields(listed[:2], 2))
         if len(keys) != len(values):
             raise ValueError("as many keys as values belong to a dict")
         entries = zip(keys, values, strict=True)
         dict.update(value, entries) if self.cls is not OrderedDict else value.update(entries)
         if len(value) != len(keys):
             raise ValueError("a key of a dict comes twice")
-        if attributes is not None:
+        for attributes in listed[2:]:
             vars(value).update(exactly(reader.value(attributes), dict))
 
 

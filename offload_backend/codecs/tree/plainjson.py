@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from offload_backend.codecs.json import JsonCodec
+from offload_backend.codecs.json import JsonCodec, NotJsonError
+from offload_backend.codecs.refusal import MAX_DEPTH
 from offload_backend.codecs.source import HeldSource
 from offload_backend.codecs.tree.facts import exactly
 from offload_backend.codecs.tree.kinds import Json, Pieces, Reader, Writer
-from offload_backend.errors import UnsupportedValueError
 
 if TYPE_CHECKING:
     from offload_backend.codecs.tree.writing import TreeWriter
@@ -68,16 +68,18 @@ def node_of_json(value: Any, writer: TreeWriter) -> Json:
     depth = len(writer.path)
     if depth > _DEEPEST or (depth > 1 and len(value) < _FEW):
         return None  # the walk comes to its parts, or is as fast
-    surveyed = _survey(value)
+    surveyed = _survey(value, MAX_DEPTH - depth)
     if surveyed is None or not writer.are_new(surveyed.containers):
         return None
     try:
         short = surveyed.weight < LONG_TEXT
+        if short and surveyed.has_mark:
+            return None  # as it is, it would be taken for a node
         pieces = [orjson.dumps(value, option=_STRICT)] if short else list(JsonCodec().encode(value))
-    except (orjson.JSONEncodeError, UnsupportedValueError):  # a lone surrogate
+    except (orjson.JSONEncodeError, NotJsonError):  # a lone surrogate
         return None
     writer.meet(surveyed.containers, value)
-    if short and not surveyed.has_mark:
+    if short:
         return cast("Json", orjson.Fragment(pieces[0]))
     size = sum(map(len, pieces))
     return {"$": [JSON_TEXT.tag, JSON_TEXT.version, writer.buffer(Pieces(size, lambda: pieces))]}
@@ -103,8 +105,8 @@ class _Survey:
         self.has_mark = False
 
 
-def _survey(value: Any) -> _Survey | None:
-    """Level by level, the work for each element done in C; ``None`` at the first that is not JSON."""
+def _survey(value: Any, levels: int) -> _Survey | None:
+    """Level by level, the work for each element done in C; ``None`` at the first that is not JSON or too deep."""
     found = _Survey()
     level: list[Sequence[Any]] = list(
         _below(found, [value] if type(value) is list else [], [value] if type(value) is dict else [])
@@ -112,6 +114,7 @@ def _survey(value: Any) -> _Survey | None:
     if found.weight < 0:
         return None
     while level:
+        levels -= 1
         deeper: list[Sequence[Any]] = []
         for column in level:
             kinds = set(map(type, column))
@@ -121,7 +124,8 @@ def _survey(value: Any) -> _Survey | None:
             if str in kinds:
                 found.weight += sum(map(len, _of(str, column, kinds)))
             lists, dicts = _of(list, column, kinds), _of(dict, column, kinds)
-            if not _are_new(found, lists) or not _are_new(found, dicts):
+            deep = levels <= 0 and (lists or dicts)
+            if deep or not _are_new(found, lists) or not _are_new(found, dicts):
                 return None
             deeper += _below(found, lists, dicts)
             if found.weight < 0:

@@ -176,6 +176,6 @@ class TreeReader:
 def _parts(node: Any) -> tuple[str, int, Json]:
     """Tag, version and facts."""
     match node:
-        case {"$": [str(tag), int(version), facts]} if len(node) == 1 and version > 0:
+        case {"$": [str(tag), int(version), facts]} if len(node) == 1 and type(version) is int and version > 0:
             return tag, version, facts
     raise ValueError("not a node")
