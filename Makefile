@@ -4,6 +4,7 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 GO_VERSION := 1.27.3
+TORCH_VERSION := 2.13.0
 VENV := .venv
 VENV34 := .venv-airflow34
 VENVGO := .venv-go
@@ -29,6 +30,9 @@ MADE := $(VENV)/.made-with-$(VERSION)
 MADE34 := $(VENV34)/.made-with-$(VERSION)
 # Airflow 3.4 needs Python 3.11; without it the tests that need it are skipped and say so.
 TESTED34 := $(if $(filter 3.10,$(VERSION)),,$(VENV34)/.test)
+# PyTorch has a build for each kind of machine, and those for GPUs have gigabytes: it is in no lock. Without it the
+# tests of its tensors are skipped and say so; with `make test OFFLOAD_REQUIRE_TORCH=1` pip installs the one it finds.
+TORCH := $(if $(OFFLOAD_REQUIRE_TORCH),$(VENV)/.torch)
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,7 +40,7 @@ help: ## what can be made
 demo: $(VENV)/.demo ## a real Airflow task stores 100 MB checkpoints, is killed, and resumes
 	@$(PY) -m demo $(ARGS)
 
-test: $(VENV)/.test $(TESTED34) ## ruff, mypy and every test, under Airflow 3.3 and 3.4
+test: $(VENV)/.test $(TORCH) $(TESTED34) ## ruff, mypy and every test, under Airflow 3.3 and 3.4
 	@OFFLOAD_AIRFLOW34_PYTHON=$(if $(TESTED34),$(CURDIR)/$(VENV34)/bin/python) $(PY) -m pytest $(ARGS)
 
 test-long: $(VENV)/.test ## every kill drill and a longer search by the state machine; half an hour and more
@@ -100,6 +104,11 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.bench:
 	@echo "installing $$(wc -l < $<) packages into $(VENV)"
 	@$(UV) pip install --quiet --python $(PY) --requirement $<
 	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.test
+	@echo "installing PyTorch $(TORCH_VERSION) into $(VENV)"
+	@$(PY) -m pip install --quiet torch==$(TORCH_VERSION)
 	@touch $@
 
 $(VENV34)/.test: requirements/airflow34.txt pyproject.toml $(MADE) $(MADE34)

@@ -49,6 +49,10 @@ MAY_IMPORT = {
     "package": {"stand-alone"},  # lazily, for `from offload_backend import connect`
 }
 
+KINDS_ON_NUMPY = [
+    *("numpy", "numpy_dtypes", "numpy_objects", "numpy_random", "numpy_scalars"),
+    *("pandas", "pandas_arrays", "pandas_scalars", "scipy"),
+]
 DRIVERS = {
     "airflow": ["airflow"],
     "boto3": ["stores", "airflow.connections"],
@@ -61,6 +65,12 @@ DRIVERS = {
     "blake3": ["blobfile"],
     "orjson": ["codecs.json", "codecs.tree"],
     "msgspec": ["codecs.json"],
+    "numpy": [f"codecs.tree.{name}" for name in KINDS_ON_NUMPY],
+    "pandas": ["codecs.tree.pandas", "codecs.tree.pandas_arrays", "codecs.tree.pandas_scalars"],
+    "polars": ["codecs.tree.polars"],
+    "pyarrow": ["codecs.tree.pyarrow", "codecs.tree.pandas_arrays"],
+    "scipy": ["codecs.tree.scipy"],
+    "torch": ["codecs.tree.torch"],
     "pydantic": ["settings", "airflow.provider"],
     "typer": ["cli"],
     "rich": ["cli"],

@@ -97,7 +97,7 @@ def _is_numpys(dtype: Any) -> bool:
     if dtype.subdtype is not None:
         return _is_numpys(dtype.base)
     if dtype.names is None:
-        return dtype.type.__module__ == "numpy" or dtype.kind == "T"
+        return bool(dtype.type.__module__ == "numpy" or dtype.kind == "T")
     fields = [dtype.fields[name] for name in dtype.names]
     texts = [*dtype.names, *_titles(fields)]
     return (
@@ -170,7 +170,7 @@ def _from_text(text: str) -> Any:
 def _from_fields(facts: dict[str, Any]) -> Any:
     if not _STRUCTURED <= facts.keys() <= _STRUCTURED | _OPTIONAL:
         raise ValueError("no dtype")
-    spec = {
+    spec: dict[str, Any] = {
         "names": [_text(name) for name in facts["names"]],
         "formats": [dtype_from(field) for field in facts["formats"]],
         "offsets": list(numbers_from(facts["offsets"])),

@@ -171,7 +171,7 @@ def _is_one_block(frame: Any) -> bool:
         return False
     row = frame.iloc[:1]
     block = row.to_numpy(copy=False)
-    return block.dtype != object and np.may_share_memory(block, row.iloc[:, -1].to_numpy(copy=False))
+    return block.dtype != object and bool(np.may_share_memory(block, row.iloc[:, -1].to_numpy(copy=False)))
 
 
 def _index(facts: Json, reader: Reader) -> Any:

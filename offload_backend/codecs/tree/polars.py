@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from offload_backend.codecs.tree.arrow_stream import check_stream
+from offload_backend.codecs.tree.facts import exactly
 from offload_backend.codecs.tree.kinds import Json, Kind, Pieces, Reader, Writer
 
 __all__ = ["KINDS"]
