@@ -1,4 +1,7 @@
-"""Why a value is not JSON, and where: for the error only, so clarity goes before speed."""
+"""Why a value is not JSON, and where, for what can store nothing else: a class of one's own that holds rows.
+
+For the error only, so clarity goes before speed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 from offload_backend.errors import UnsupportedValueError
 
-__all__ = ["MAX_DEPTH", "explain_refusal", "type_problem"]
+__all__ = ["MAX_DEPTH", "explain_refusal"]
 
 MAX_DEPTH = 254
 """Deepest nesting, orjson's limit when writing (its limit when reading is 1024)."""
@@ -73,7 +76,7 @@ def _children(element: Any) -> Iterator[tuple[Any, Any]]:
 def _problem(element: Any, depth: int) -> _Problem | None:
     if depth > MAX_DEPTH:
         return f"nested deeper than {MAX_DEPTH} levels", "flatten the value; a cycle cannot be stored"
-    return _CHECKS.get(type(element), type_problem)(element)
+    return _CHECKS.get(type(element), _type_problem)(element)
 
 
 def _no_problem(_: Any) -> None:
@@ -111,8 +114,7 @@ def _key_problem(key: Any) -> _Problem | None:
     return _text_problem(key)
 
 
-def type_problem(element: Any) -> tuple[str, str]:
-    """Why an element of this type cannot be stored, and a hint."""
+def _type_problem(element: Any) -> _Problem:
     kind = type(element)
     base = next((c for c in (bool, int, float, str, list, dict) if issubclass(kind, c)), None)
     if base is not None:

@@ -285,3 +285,24 @@ def test_a_member_that_is_gone_is_said(monkeypatch):
     monkeypatch.setattr(c, "Level", c.enum.IntEnum("Level", "LOW"))
     with pytest.raises(UnreadableBlobError, match="HIGH"):
         decoded(data)
+
+
+@pytest.mark.parametrize(
+    ("value", "message", "hint"),
+    [
+        (c.Text("x"), "a Text, a subclass of str, would come back as str", "str(value)"),
+        (c.Mine(), "a Mine, a subclass of list, would come back as list", "list(value)"),
+        (c.Plain(), "tests.codecs.classes.Plain is not a type that can be stored", "register a kind"),
+        (iter([]), "list_iterator is not a type that can be stored", "list(value)"),
+        (KeyError("secret"), "KeyError is not a type that can be stored", "str(error)"),
+        (subprocess, "module is not a type that can be stored", "its name"),
+        (len, "builtin_function_or_method is not a type", "its name"),
+        (int, "type is not a type", "its name"),
+    ],
+)
+def test_the_message_says_what_is_wrong_and_the_hint_what_to_store(value, message, hint):
+    with pytest.raises(UnsupportedValueError) as raised:
+        encoded([value])
+    assert raised.value.message.startswith(f"value[0]: {message}")
+    assert hint in raised.value.hint
+    assert "secret" not in str(raised.value)

@@ -26,6 +26,7 @@ from offload_backend.codecs.tree.leaves import LEAVES
 from offload_backend.codecs.tree.path import Step, dotted, shown
 from offload_backend.codecs.tree.plainjson import node_of_json
 from offload_backend.codecs.tree.room import STEP, with_room
+from offload_backend.codecs.tree.unknown import why_unknown
 from offload_backend.errors import UnsupportedValueError
 
 __all__ = ["Tree", "tree_of"]
@@ -259,7 +260,7 @@ class TreeWriter:
         for kind in kinds:
             if kind.accepts(value):
                 return kind
-        return _refuse_type(value, self)
+        self.refuse(*why_unknown(value))
 
     def _check_cycle(self, value: Any) -> None:
         cls = type(value)
@@ -276,13 +277,6 @@ class TreeWriter:
 
     def _refuse_depth(self) -> NoReturn:
         self.refuse(f"nested deeper than {MAX_DEPTH} levels", "flatten the value")
-
-
-def _refuse_type(value: Any, writer: TreeWriter) -> NoReturn:
-    from offload_backend.codecs.refusal import type_problem
-
-    message, hint = type_problem(value)
-    writer.refuse(message, hint)
 
 
 def _hashed_by_identity(cls: type) -> bool:
