@@ -122,14 +122,9 @@ def _comes_back(empty: Any) -> bool:
 
 
 def _frame(facts: Json, reader: Reader) -> Any:
-    if (
-        not isinstance(facts, dict)
-        or facts.keys() != {"buffer", "streams"}
-        or not isinstance(facts["streams"], list)
-    ):
-        raise ValueError("no frame")
-    memory, start, frames = reader.buffer(facts.get("buffer")), 0, list[Any]()
-    for size in facts["streams"]:
+    found = exactly(facts, dict)
+    memory, start, frames = reader.buffer(exactly(found["buffer"], int)), 0, list[Any]()
+    for size in exactly(found["streams"], list):
         if type(size) is not int or not 0 < size <= len(memory) - start:
             raise ValueError("a stream is not as long as said")
         check_stream(memory[start : start + size])
