@@ -92,7 +92,9 @@ def fill(url: str, count: int) -> None:
         for number in range(count):
             address, key, name = blob(number)
             if number % ORPHAN_EVERY:
-                ref = BlobRef(url=f"{PATH}/{name}", size=SIZE, raw=4 * SIZE, sha256="0" * 64, codec="json")
+                ref = BlobRef(
+                    url=f"{PATH}/{name}", size=SIZE, raw=4 * SIZE, digest="0" * 64, seal=200, codec="json"
+                )
                 places = {"id": row_digest(address, key), "owner": owner_digest(address), **columns_of(address)}
                 yield {**places, "key": key, "value": envelope(format_ref(ref)), "updated_at": written}
 
