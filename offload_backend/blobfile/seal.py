@@ -96,7 +96,7 @@ def _tables(data: bytes) -> tuple[list[tuple[int, int]], list[bytes]]:
         raise broken
     count, flags, magic = struct.unpack("<IBI", data[-9:])
     above = count - 1
-    if magic != _SEEKABLE_MAGIC or flags or above < 1 or len(data) != _AROUND + (_DIGEST + _ENTRY) * above:
+    if magic != _SEEKABLE_MAGIC or flags or len(data) != _AROUND + (_DIGEST + _ENTRY) * above:
         raise broken
     index = data[: 8 + _DIGEST * above]
     table = data[len(index) + 8 : -9]

@@ -98,6 +98,9 @@ def test_only_what_holds_the_stretch_is_fetched(ten):
     assert blob.read(250, 20) == NOISE[250:270]
     assert fetch.asked == [places(ten)[3]]
     fetch.asked.clear()
+    blob.fill([(start, memoryview(bytearray(5))) for start in (10, 250)])
+    assert sorted(fetch.asked) == [places(ten)[1], places(ten)[3]]
+    fetch.asked.clear()
     targets = [(start, memoryview(bytearray(5))) for start in (10, 30, 199, 500)]
     blob.fill(targets)
     assert all(memory == NOISE[start : start + 5] for start, memory in targets)

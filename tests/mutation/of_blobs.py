@@ -53,8 +53,7 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             "the most frames are those of views alone",
         ),
         ("magic != _SEEKABLE_MAGIC or flags", "flags", "any magic number ends a seal"),
-        (" or flags or above", " or above", "a seek table has flags"),
-        ("above < 1 or len(data)", "len(data)", "a blob has no header"),
+        (" or flags or len", " or len", "a seek table has flags"),
         (
             " or len(data) != _AROUND + (_DIGEST + _ENTRY) * above:",
             ":",
