@@ -113,7 +113,7 @@ def _from_facts(url: str, facts: dict[str, str]) -> BlobRef:
     numbers = all(_NUMBER.fullmatch(facts[name]) for name in ("size", "raw", "seal") if name in facts)
     words = all(_WORD.fullmatch(facts.get(name, "")) for name in ("codec", "frames"))
     digest = facts[pins[-1]] if pins and not missing else ""
-    if missing or not numbers or not words or not _DIGEST.fullmatch(digest):
+    if not numbers or not words or not _DIGEST.fullmatch(digest):
         raise ForeignRefError("the ref's facts are incomplete or malformed", location=shown(url))
     return BlobRef(
         url=url,

@@ -290,8 +290,9 @@ def test_chunks_are_let_go_once_they_are_stored(monkeypatch):
             yield memoryview(chunk)
             del chunk
 
-    for _ in BlobFile(HEADER, endless(), level=1, max_raw=2**40):
+    for number, _ in enumerate(BlobFile(HEADER, endless(), level=1, max_raw=2**40)):
         most = max(most, sum(ref() is not None for ref in refs))
+        assert number < 10 or refs[0]() is refs[1]() is None
     assert len(refs) == 30
     assert 1 <= most <= 2 + 2
 

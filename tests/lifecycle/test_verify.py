@@ -191,9 +191,12 @@ def older(site):
     return text
 
 
-@pytest.mark.parametrize("fact", ["size", "raw", "seal", "digest"])
-def test_only_the_row_whose_ref_tells_other_facts_is_in_trouble(site, fact):
-    ref = parse_ref(first_ref(site))
+@pytest.mark.parametrize(
+    ("framing", "fact"),
+    [*(("sealed", fact) for fact in ("size", "raw", "seal", "digest")), ("zstd", "size"), ("zstd", "digest")],
+)
+def test_only_the_row_whose_ref_tells_other_facts_is_in_trouble(site, framing, fact):
+    ref = parse_ref(first_ref(site) if framing == "sealed" else older(site))
     assert isinstance(ref, BlobRef)
     forged = replace(ref, **{fact: "0" * 64 if fact == "digest" else getattr(ref, fact) + 1})
     site.core_store.set(TASK, "forged", row_text(format_ref(forged)))
@@ -221,6 +224,14 @@ def test_a_blob_whose_seal_is_another_at_the_second_reading_is_corrupt(site):
     site.store.get = lambda asked: iter([b"".join(get(asked))[:-1] + b"?"] if asked == name else get(asked))
     [item] = checked(site).found
     assert (item.name, item.problem) == (name, "corrupt: its seal is another at every reading")
+
+
+def test_a_blob_that_ends_earlier_at_the_second_reading_is_corrupt(site):
+    name = name_of(first_ref(site))
+    get, size = site.store.get, len(b"".join(site.store.get(name)))
+    site.store.get = lambda asked: iter([b"".join(get(asked))[:-1]] if asked == name else get(asked))
+    [item] = checked(site).found
+    assert item.problem == f"corrupt: expected {size} bytes, got {size - 1}"
 
 
 def test_a_blob_longer_than_its_ref_says_is_not_read_to_its_end(site):
