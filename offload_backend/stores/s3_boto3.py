@@ -12,6 +12,8 @@ from offload_backend.stores.s3_objects import CopySource, SentPart, Target
 __all__ = ["Boto3Objects"]
 
 _CHECKSUMS = frozenset({"ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256"})
+_COPIED = 1024 * 1024
+"""Bytes that are read at a time: urllib3 makes bytes of its own of as many as it is asked for, and copies them."""
 
 
 class Boto3Objects:
@@ -110,7 +112,7 @@ class _Reader:
         from botocore.exceptions import HTTPClientError, IncompleteReadError
 
         try:
-            return int(self._body.readinto(buffer))
+            return int(self._body.readinto(buffer[:_COPIED]))
         except (HTTPClientError, IncompleteReadError, OSError) as error:
             raise NoAnswerError(type(error).__name__) from error
 

@@ -94,7 +94,7 @@ class Connections:
             connection.close()
 
     def _keep(self, connection: socket.socket, owner: int) -> None:
-        if owner != os.getpid() or owner != self._owner or len(self._idle) >= self._spare:
+        if owner != self._owner or len(self._idle) >= self._spare:
             connection.close()
         else:
             self._idle.append((time.monotonic(), connection))

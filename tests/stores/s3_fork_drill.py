@@ -23,7 +23,10 @@ SMALL = b"small"
 
 
 def opened(url, options, transport):
-    settings = Settings(storage_options=options, part_size=5 * MIB, transport=transport, read_timeout=20)
+    # One attempt: what two processes did to one connection would otherwise be mended by another.
+    settings = Settings(
+        storage_options=options, part_size=5 * MIB, transport=transport, read_timeout=20, max_attempts=1
+    )
     return open_store(url, settings)
 
 
@@ -40,9 +43,17 @@ def read(store, name):
     assert store.get_range(f"v1/{name}-large", 256, 4) == LARGE[256:260]
 
 
+def connects():
+    """The connections that are made from now on."""
+    made, connect = [], socket.create_connection
+    socket.create_connection = lambda *arguments: made.append(arguments) or connect(*arguments)
+    return made
+
+
 def in_a_child(inherited, url, options, transport, number):
-    store = inherited or opened(url, options, transport)
+    store, made = inherited or opened(url, options, transport), connects()
     read(store, "before")
+    assert made or transport != "direct"
     names = [f"child-{number}", f"child-{number}-too"]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda name: write(store, name), names))
@@ -65,26 +76,28 @@ def main(url, options, transport, method):
     write(store, "before")
     read(store, "before")
     context, ended = multiprocessing.get_context(method), threading.Event()
+    inherited = store if method == "fork" else None
+    children = [
+        context.Process(target=in_a_child, args=(inherited, url, options, transport, number))
+        for number in range(CHILDREN)
+    ]
+    children[0].start()  # while all connections are idle; the others, while threads use them
     with ThreadPoolExecutor(2) as pool:
         going_on = [pool.submit(busy, store, number, ended) for number in range(2)]
-        children = []
-        for number in range(CHILDREN):
-            time.sleep(0.05 * number)
-            inherited = store if method == "fork" else None
-            children.append(context.Process(target=in_a_child, args=(inherited, url, options, transport, number)))
-            children[-1].start()
+        for child in children[1:]:
+            time.sleep(0.05)
+            child.start()
         for child in children:
             child.join()
         ended.set()
         assert all(each.result() for each in going_on)
     assert [child.exitcode for child in children] == [0] * CHILDREN
-    connects, connect = [], socket.create_connection
-    socket.create_connection = lambda *arguments: connects.append(arguments) or connect(*arguments)
+    made = connects()
     for number in range(CHILDREN):
         read(store, f"child-{number}")
     read(store, "before")
     # What a child did with its copies of the connections has not ended the parent's.
-    assert transport != "direct" or not connects, connects
+    assert transport != "direct" or not made, made
     return "done"
 
 

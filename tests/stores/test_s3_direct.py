@@ -308,3 +308,14 @@ print(sorted({{"boto3", "botocore", "urllib3", "requests", "s3fs", "xml.etree"}}
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_an_answer_that_a_parent_began_leaves_a_child_no_connection(open_through):
+    store = open_through()
+    store.put("v1/blob", [b"x" * 3 * MIB])
+    reader = store.get("v1/blob")
+    next(reader)
+    _, connections = store._transport()._requests._route
+    connections._owner = 0  # as in another process, which asked for something since
+    assert len(b"".join(reader)) == 2 * MIB
+    assert not connections._idle

@@ -137,6 +137,15 @@ def test_a_multipart_upload_whose_last_answer_is_lost_is_complete(open_through, 
     assert "AbortMultipartUpload" not in fault_proxy.operations
 
 
+def test_a_multipart_upload_that_failed_only_in_what_s3_answered_is_complete(open_through, fault_proxy, bucket):
+    fault_proxy.change("CompleteMultipartUpload", lambda *_: (500, {}, b""))
+    fault_proxy.refuse("CompleteMultipartUpload", 404, "NoSuchUpload")
+    data = b"x" * 6 * MIB
+    open_through().put("v1/blob", [data])
+    assert bucket.read("state/v1/blob") == data
+    assert "AbortMultipartUpload" not in fault_proxy.operations
+
+
 def test_a_multipart_upload_that_somebody_aborted_is_not_taken_for_complete(open_through, fault_proxy, bucket):
     fault_proxy.refuse("CompleteMultipartUpload", 503, "SlowDown")
     fault_proxy.refuse("CompleteMultipartUpload", 404, "NoSuchUpload")
