@@ -1,45 +1,41 @@
 """The JSON codec: exact, or it refuses.
 
-orjson writes the text. It is strict about keys, subclasses, integers beyond 64 bits and lone
-surrogates, but it writes tuples, enums and UUIDs as if they were JSON, and NaN as ``null``. So each
-piece is surveyed first, level by level, with the work per element done in C. It also reads the text,
-unless that is long: then msgspec does, which keeps no document beside the value.
+orjson writes the text, piece by piece; a survey of what becomes a piece finds what orjson would write wrongly.
+It also reads the text, unless that is long: then msgspec does, which keeps no document beside the value.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 import orjson
 
-from offload_backend.codecs.refusal import MAX_DEPTH
+from offload_backend.codecs.json_survey import LONG_TEXT, NotJsonError, Survey, survey
 from offload_backend.codecs.source import Source
 
-__all__ = ["JsonCodec", "NotJsonError"]
+__all__ = ["JsonCodec", "NotJsonError", "decode_text"]
 
-PIECE = 1024 * 1024
-"""Bytes of text a piece aims at; only one long text or a very deep value makes one of many times that."""
+PIECE = 128 * 1024
+"""Bytes of text a piece aims at, few enough for caches and malloc; a very deep value makes longer ones."""
 
 LONG = 1024 * 1024
 """Bytes of text from which reading it without a document is worth an import."""
 
+_MOST = 2
+"""Times a piece that what becomes one may weigh: of values alike, each weighs at most twice its text."""
+
 _SPLIT_DEPTH = 8
 _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-_TYPES = frozenset({str, int, float, bool, type(None), list, dict})
-_WEIGHTS: dict[type, int] = {str: 1, list: 8, dict: 32}
-"""Rough bytes of text for each character, element and entry."""
-_FEW = 64
-
-
-class NotJsonError(Exception):
-    """Somewhere in the value is something that JSON does not hold exactly; ``explain_refusal`` finds out where."""
+_KEY_BEYOND_ASCII = rb'[\x80-\xff][^"\\]*":'
+_SAMPLE = 4096
+_MADE_OF_TEXTS = frozenset({str, list, dict})
 
 
 class JsonCodec:
@@ -49,7 +45,7 @@ class JsonCodec:
     extension = "json"
 
     def encode(self, value: Any) -> Iterator[bytes]:
-        """The text in pieces of about a mebibyte; joined, they are one JSON document.
+        """The text in pieces of about 128 KiB; joined, they are one JSON document.
 
         Raises :class:`NotJsonError`, at the latest with the last piece, unless the value comes back type for type.
         """
@@ -60,9 +56,16 @@ class JsonCodec:
 
     def decode(self, source: Source) -> Any:
         """The value; Python's cyclic garbage collector rests meanwhile, since JSON holds no cycles."""
-        data = source if isinstance(source, (bytes, bytearray)) else source.read(0, source.size)
-        with _collector_paused():
-            return orjson.loads(data) if len(data) < LONG else _decode_long(data)
+        return decode_text(source if isinstance(source, (bytes, bytearray)) else source.read(0, source.size))
+
+
+def decode_text(data: bytes | bytearray) -> Any:
+    """The value of a JSON text that :class:`JsonCodec` wrote; :class:`ValueError` for what is no JSON."""
+    with _collector_paused():
+        # Of keys beyond ASCII orjson makes one text for all dicts, msgspec one for each.
+        if len(data) < LONG or re.search(_KEY_BEYOND_ASCII, memoryview(data)[:_SAMPLE]):
+            return orjson.loads(data)
+        return _decode_long(data)
 
 
 def _decode_long(data: bytes | bytearray) -> Any:
@@ -76,32 +79,49 @@ def _decode_long(data: bytes | bytearray) -> Any:
 
 
 def _pieces(value: Any, depth: int) -> Iterator[bytes]:
-    floats = _survey(value, depth, 4 * PIECE)
-    if floats is not None or depth >= _SPLIT_DEPTH or type(value) not in (list, dict):
-        yield _dumps(value, depth, floats)
-    elif type(value) is list:
-        yield from _list_pieces(value, depth)
+    found = survey((value,), depth, _MOST * PIECE)
+    if found is not None:
+        yield _text(value, found)
     else:
-        yield from _dict_pieces(value, depth)
+        yield from _parts(value, depth)
 
 
-def _list_pieces(items: list[Any], depth: int) -> Iterator[bytes]:
+def _parts(value: Any, depth: int) -> Iterator[bytes]:
+    """The pieces of what is too heavy for one."""
+    if type(value) is str:
+        yield from _pieces_of_text(value)
+    elif depth >= _SPLIT_DEPTH:
+        yield _whole(value, depth)
+    elif type(value) is list:
+        yield from _pieces_of_list(value, depth)
+    else:
+        yield from _pieces_of_dict(value, depth)
+
+
+def _pieces_of_text(text: str) -> Iterator[bytes]:
+    yield b'"'
+    for start in range(0, len(text), PIECE):
+        yield _dumps(text[start : start + PIECE])[1:-1]
+    yield b'"'
+
+
+def _pieces_of_list(items: list[Any], depth: int) -> Iterator[bytes]:
     mark = b"["
     start, count, length = 0, 1, len(items)
     while start < length:
         batch = items[start : min(start + count, length)]
         if not batch:
             raise NotJsonError
-        floats = _survey(batch, depth, 4 * PIECE)
-        if floats is None and count > 1:
+        found = survey(batch, depth + 1, _MOST * PIECE)
+        if found is None and count > 1:
             count = max(1, count // 4)
             continue
-        if floats is None:
+        if found is None:
             yield mark
-            yield from _pieces(batch[0], depth + 1)
+            yield from _parts(batch[0], depth + 1)
         else:
-            text = _dumps(batch, depth, floats)
-            yield mark + text[1:-1]
+            text = _text(batch, found)
+            yield b"".join((mark, memoryview(text)[1:-1]))
             count = _next_count(count, len(text))
         start += len(batch)
         mark = b","
@@ -110,24 +130,25 @@ def _list_pieces(items: list[Any], depth: int) -> Iterator[bytes]:
     yield b"]"
 
 
-def _dict_pieces(items: dict[Any, Any], depth: int) -> Iterator[bytes]:
+def _pieces_of_dict(items: dict[Any, Any], depth: int) -> Iterator[bytes]:
     mark = b"{"
-    keys = list(items)
-    if set(map(type, keys)) != {str}:
+    keys, values = list(items), list(items.values())
+    if set(map(type, keys)) != {str} or len(keys) != len(values):
         raise NotJsonError
     start, count = 0, 1
     while start < len(keys):
-        batch = {key: items[key] for key in keys[start : start + count]}
-        floats = _survey(batch, depth, 4 * PIECE)
-        if floats is None and count > 1:
+        chosen = slice(start, start + count)
+        batch = dict(zip(keys[chosen], values[chosen], strict=True))
+        found = survey((batch,), depth, _MOST * PIECE)
+        if found is None and count > 1:
             count = max(1, count // 4)
             continue
-        if floats is None:
-            yield mark + _dumps(dict.fromkeys(batch), depth, [])[1 : -len(b"null}")]
-            yield from _pieces(items[keys[start]], depth + 1)
+        if found is None:
+            yield mark + _dumps(dict.fromkeys(batch))[1 : -len(b"null}")]
+            yield from _pieces(values[start], depth + 1)
         else:
-            text = _dumps(batch, depth, floats)
-            yield mark + text[1:-1]
+            text = _text(batch, found)
+            yield b"".join((mark, memoryview(text)[1:-1]))
             count = _next_count(count, len(text))
         start += len(batch)
         mark = b","
@@ -141,68 +162,37 @@ def _next_count(count: int, size: int) -> int:
     return max(1, min(4 * count, count * PIECE // size))
 
 
-def _dumps(value: Any, depth: int, floats: list[Sequence[Any]] | None) -> bytes:
-    """The text of a value whose survey found ``floats``, or that is yet to be surveyed."""
-    try:
-        text = orjson.dumps(value, option=_STRICT)
-    except orjson.JSONEncodeError:
-        raise NotJsonError from None
-    if floats is None:
-        # After orjson, which ends a cycle before it branches: this has no limit but the value's size.
-        floats = _survey(value, depth, inf) or []
-    # orjson wrote what is not finite as null.
-    if floats and b"null" in text and not all(map(_all_finite, floats)):
-        raise NotJsonError
+def _text(value: Any, found: Survey) -> bytes:
+    text = _dumps(_renewed(value) if found.has_long_text else value)
+    found.check(text)
     return text
 
 
-def _survey(value: Any, depth: int, limit: float) -> list[Sequence[Any]] | None:
-    """The columns that hold floats, or ``None`` for a value heavier than ``limit``.
-
-    A column is a run of elements of one level of nesting. Raises :class:`NotJsonError` for an element
-    of a type that JSON does not hold.
-    """
-    floats: list[Sequence[Any]] = []
-    level: list[Sequence[Any]] = [[value]]
-    with _collector_paused():  # else the columns' own tuples have it walk the whole value, again and again
-        while level:
-            depth += 1
-            lists: list[Any] = []
-            dicts: list[Any] = []
-            for column in level:
-                kinds = set(map(type, column))
-                if not kinds <= _TYPES or depth > MAX_DEPTH:
-                    raise NotJsonError
-                if float in kinds:
-                    floats.append(column)
-                for kind in kinds & _WEIGHTS.keys():
-                    items = column if len(kinds) == 1 else [item for item in column if type(item) is kind]
-                    limit -= _WEIGHTS[kind] * sum(map(len, items))
-                    if kind is not str:
-                        (lists if kind is list else dicts).append(items)
-            for items in dicts:
-                if len(items) <= _FEW:  # the keys of many dicts are mostly short and alike, and take time to add up
-                    limit -= sum(len(key) for key in chain.from_iterable(items) if type(key) is str)
-            if limit < 0:
-                return None
-            level = [column for column in _columns(lists, dicts) if column]
-    return floats
+def _whole(value: Any, depth: int) -> bytes:
+    """The text of a value of any weight."""
+    _dumps(value)  # ends a cycle before it branches, which a survey does not
+    found = survey((value,), depth, inf)
+    if found is None:  # no weight exceeds infinity
+        raise NotJsonError
+    return _text(value, found)
 
 
-def _columns(lists: list[Any], dicts: list[Any]) -> Iterator[Sequence[Any]]:
-    """The next level: columns of one type each, as far as it costs nothing to have them so."""
-    if lists:
-        yield list(chain.from_iterable(chain.from_iterable(lists)))
-    for items in dicts:
-        if len(items) > _FEW and len(set(map(len, items))) == 1:
-            yield from zip(*map(dict.values, items), strict=False)
-        else:
-            yield list(chain.from_iterable(map(dict.values, items)))
+def _dumps(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=_STRICT)
+    except orjson.JSONEncodeError:
+        raise NotJsonError from None
 
 
-def _all_finite(elements: Sequence[Any]) -> bool:
-    floats = [item for item in elements if type(item) is float]
-    return isfinite(sum(floats)) or all(map(isfinite, floats))
+def _renewed(value: Any) -> Any:
+    """The same, with copies of the long texts beyond ASCII: orjson leaves its UTF-8 in a text while that lives."""
+    if type(value) is str:
+        return value if len(value) < LONG_TEXT or value.isascii() else "".join((value, ""))
+    if type(value) is dict:
+        return {key: _renewed(held) if type(held) in _MADE_OF_TEXTS else held for key, held in value.items()}
+    if type(value) is list:
+        return [_renewed(held) if type(held) in _MADE_OF_TEXTS else held for held in value]
+    return value
 
 
 _decoding: set[int] = set()
