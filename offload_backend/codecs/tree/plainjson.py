@@ -6,7 +6,7 @@ A part of a few kilobytes stands in the structure as it is. A longer one is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from math import isfinite
 from typing import TYPE_CHECKING, Any, cast
@@ -28,8 +28,10 @@ LONG_TEXT = 4096
 """Bytes of text that go into a buffer."""
 
 _FEW = 8
+_MANY = 256
 _DEEPEST = 8
-_TYPES = frozenset({str, int, float, bool, type(None), list, dict})
+_CONTAINERS = frozenset({list, dict})
+_TYPES = _CONTAINERS | {str, int, float, bool, type(None)}
 _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
@@ -66,7 +68,7 @@ JSON_TEXT = JsonText()
 def node_of_json(value: Any, writer: TreeWriter) -> Json:
     """The node of a list or dict that is JSON through and through and shares nothing; else ``None``."""
     depth = len(writer.path)
-    if depth > _DEEPEST or (depth > 1 and len(value) < _FEW):
+    if depth > _DEEPEST or (depth and len(value) < _FEW):
         return None  # the walk comes to its parts, or is as fast
     surveyed = _survey(value, MAX_DEPTH - depth)
     if surveyed is None or not writer.are_new(surveyed.containers):
@@ -97,7 +99,7 @@ def value_of_text(facts: Json, reader: Reader) -> Any:
 
 
 class _Survey:
-    """What was found: the ids of all lists and dicts below the first, a rough size, whether a key is ``$``."""
+    """What was found: the ids of all lists and dicts below the first, a rough size, whether a key may be ``$``."""
 
     def __init__(self) -> None:
         self.containers: set[int] = set()
@@ -106,72 +108,60 @@ class _Survey:
 
 
 def _survey(value: Any, levels: int) -> _Survey | None:
-    """Level by level, the work for each element done in C; ``None`` at the first that is not JSON or too deep."""
+    """Level by level, the work for each element done in C; ``None`` at the first that is not JSON or too deep.
+
+    What it may overlook, orjson or :class:`JsonCodec` refuses: it is to tell early, and what is shared.
+    """
     found = _Survey()
-    level: list[Sequence[Any]] = list(
-        _below(found, [value] if type(value) is list else [], [value] if type(value) is dict else [])
-    )
-    if found.weight < 0:
-        return None
-    while level:
+    columns = _held(found, [value], type(value))
+    while columns:
         levels -= 1
-        deeper: list[Sequence[Any]] = []
-        for column in level:
+        below: list[Sequence[Any]] = []
+        for column in columns:
             kinds = set(map(type, column))
-            if not kinds <= _TYPES or not _are_exact(column, kinds):
+            if not kinds <= _TYPES or (float in kinds and not _are_finite(_of(float, column, kinds))):
                 return None
             found.weight += 4 * len(column)
-            if str in kinds:
+            if str in kinds and found.weight < LONG_TEXT:
                 found.weight += sum(map(len, _of(str, column, kinds)))
-            lists, dicts = _of(list, column, kinds), _of(dict, column, kinds)
-            deep = levels <= 0 and (lists or dicts)
-            if deep or not _are_new(found, lists) or not _are_new(found, dicts):
-                return None
-            deeper += _below(found, lists, dicts)
-            if found.weight < 0:
-                return None
-        level = deeper
+            for kind in kinds & _CONTAINERS:
+                containers = _of(kind, column, kinds)
+                if levels <= 0 or not _are_new(found, containers):
+                    return None
+                below += _held(found, containers, kind)
+        columns = below
     return found
 
 
 def _of(kind: type, column: Sequence[Any], kinds: set[type]) -> Sequence[Any]:
-    if kind not in kinds:
-        return ()
-    return column if len(kinds) == 1 else [item for item in column if type(item) is kind]
-
-
-def _are_exact(column: Sequence[Any], kinds: set[type]) -> bool:
-    if float in kinds:
-        floats = _of(float, column, kinds)
-        if not isfinite(sum(floats)) and not all(map(isfinite, floats)):
-            return False
-    if int in kinds:
-        ints = _of(int, column, kinds)
-        return bool(min(ints) >= -(2**63) and max(ints) < 2**64)
-    return True
+    return column if len(kinds) == 1 else [held for held in column if type(held) is kind]
 
 
 def _are_new(found: _Survey, containers: Sequence[Any]) -> bool:
     identities = set(map(id, containers))
-    if len(identities) != len(containers) or not identities.isdisjoint(found.containers):
-        return False
+    before = len(found.containers)
     found.containers |= identities
-    return True
+    return len(found.containers) == before + len(containers)
 
 
-def _below(found: _Survey, lists: Sequence[Any], dicts: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """The columns of the next level; a negative weight says that a key is not a text."""
-    if lists:
-        column = list(chain.from_iterable(lists))
-        if column:
-            yield column
-    if dicts:
-        keys = list(chain.from_iterable(dicts))
-        if not set(map(type, keys)) <= {str}:
-            found.weight = -(2**62)
-            return
-        if keys:
-            distinct = set(keys)
-            found.has_mark = found.has_mark or "$" in distinct
-            found.weight += 4 * len(keys) + sum(map(len, distinct))
-            yield list(chain.from_iterable(map(dict.values, dicts)))
+def _held(found: _Survey, containers: Sequence[Any], kind: type) -> list[Sequence[Any]]:
+    """What they hold. What stands in the same place of many dicts that are alike is mostly of one type: a column.
+
+    Keys are looked at only where few dicts are; elsewhere :class:`JsonCodec` does.
+    """
+    if kind is list:
+        held = list(chain.from_iterable(containers))
+        return [held] if held else []
+    if found.weight < LONG_TEXT:
+        keys = list(chain.from_iterable(containers))
+        found.has_mark = found.has_mark or "$" in keys
+        found.weight += sum(len(key) + 3 if type(key) is str else 3 for key in keys)
+    held = list(chain.from_iterable(map(dict.values, containers)))
+    width, rest = divmod(len(held), len(containers))
+    if len(containers) < _MANY or rest or width > _MANY:
+        return [held] if held else []
+    return [held[place::width] for place in range(width)]
+
+
+def _are_finite(floats: Sequence[float]) -> bool:
+    return isfinite(sum(floats)) or all(map(isfinite, floats))

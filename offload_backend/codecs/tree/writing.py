@@ -260,7 +260,7 @@ class TreeWriter:
         for kind in kinds:
             if kind.accepts(value):
                 return kind
-        self.refuse(*why_unknown(value))
+        return self.refuse(*why_unknown(value))
 
     def _check_cycle(self, value: Any) -> None:
         cls = type(value)
