@@ -12,7 +12,7 @@ from typing import Any
 from offload_backend.address import AssetAddress, StateAddress, blob_name, blob_scope, new_blob_id
 from offload_backend.blobfile import BlobFile, SealedBlob, most_sealed_bytes, most_stored_bytes, read_whole
 from offload_backend.blobstore import BlobStore, Buffer, CopiesRanges
-from offload_backend.codecs import Codec, HeldSource, Source
+from offload_backend.codecs import Codec, HeldSource
 from offload_backend.errors import (
     BlobCorruptError,
     BlobNotFoundError,
@@ -103,18 +103,20 @@ class Blobs:
                 "gc_min_age above it",
             )
 
-    def source(self, ref: BlobRef) -> Source:
-        """The encoded value in the blob that the ref names, verified as it is read.
+    def read(self, codec: Codec, ref: BlobRef) -> Any:
+        """The value in the blob that the ref names, verified as it is read.
 
         Raises :class:`~offload_backend.errors.ForeignRefError` for a ref that points elsewhere, before any
-        store is asked.
+        store is asked, and what ``codec`` raises.
         """
         store, name = self._stores.find(ref.url)
         blob = self._stores.blob_named(name)
         self._refuse_large(ref)
         if ref.frames == "zstd":
             whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob.id)
-            return HeldSource(whole)
+            return codec.decode(HeldSource(whole))
+        row = blob.scope, blob.key
+        self._recent.remember(row, name, ())  # who sets the key again after damage must not get copies of it
         sealed = SealedBlob(
             lambda start, memory: store.read_into(name, start, memory, ref.size),
             size=ref.size,
@@ -124,10 +126,10 @@ class Blobs:
             blob_id=blob.id,
             concurrency=self._settings.concurrency,
         )
+        value = codec.decode(sealed)
         if self._settings.copy_unchanged and isinstance(store, CopiesRanges):
-            places = ((place.digest, place.size, place.start) for place in sealed.seal.places)
-            self._recent.remember((blob.scope, blob.key), name, places)
-        return sealed
+            self._recent.remember(row, name, sealed.verified.values())
+        return value
 
     def _refuse_large(self, ref: BlobRef) -> None:
         """Nothing is allocated for a ref that claims more than may be, or than its own facts allow."""

@@ -148,7 +148,7 @@ class Offloader:
         codec = self._codecs.named(ref.codec)
         with dangling():
             try:
-                return codec.decode(self._blobs.source(ref))
+                return self._blobs.read(codec, ref)
             except ValueError as error:
                 if isinstance(error, OffloadError):
                     raise

@@ -40,6 +40,9 @@ _FEW = 1024 * 1024
 class SealedBlob:
     """A blob that a ref describes; ``size`` is that of the encoded value.
 
+    ``verified`` has the digest, the size and the start of each frame that was found to be what the seal says,
+    by its start.
+
     ``fetch`` reads from the store and may be called from ``concurrency`` threads at once. What is read is
     verified by the seal, and the seal by the ref. Raises :class:`BlobCorruptError` for whatever is not
     what the ref pins, here and in every method, and what ``fetch`` raises.
@@ -49,6 +52,7 @@ class SealedBlob:
         self, fetch: Fetch, *, size: int, raw: int, seal: int, blake3: str, blob_id: str, concurrency: int
     ) -> None:
         self.size = raw
+        self.verified: dict[int, tuple[bytes, int, int]] = {}
         self._blob_id = blob_id
         if not 0 < seal <= min(size, most_sealed_bytes(raw)):
             raise BlobCorruptError(f"a blob of {size} bytes has no seal of {seal}")
@@ -137,6 +141,7 @@ class SealedBlob:
                 self._checked_header(frame)
             else:
                 _verify(frame, place)
+                self.verified[place.start] = (place.digest, place.size, place.start)
                 _decompress(frame, place, pieces)
 
     def _checked_header(self, frame: memoryview) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from offload_backend.blobfile import BlobFile
 from offload_backend.blobfile.frames import Frame
+from offload_backend.errors import BlobCorruptError
 from offload_backend.recent import LIMIT, WORTH, RecentBlobs
 from offload_backend.stores.memory import MemoryBlobStore
 from tests.inner.stores import HOME, TASK, a_ref, name_in
@@ -88,6 +89,25 @@ def test_a_process_that_only_read_the_last_value_knows_it_as_well(stores, store)
     later.offload(value, TASK, "k")
     assert store.sources == [name_in(first)]
     assert store.sent < 2**20
+
+
+@pytest.mark.parametrize("knows", ["who wrote it", "who read it"])
+@pytest.mark.parametrize("where", [100, 10_000_000, -60])
+def test_a_damaged_blob_is_not_copied_by_who_sets_the_key_again(stores, store, knows, where):
+    """That is what the error's hint says to do."""
+    value = {"w": noise(24 * 2**20)}
+    writer = stores.offloader()
+    first = writer.offload(value, TASK, "k")
+    data = bytearray(b"".join(store.get(name_in(first))))
+    data[where] ^= 1
+    store.delete([name_in(first)])
+    MemoryBlobStore.put(store, name_in(first), [bytes(data)])
+    offloader = writer if knows == "who wrote it" else stores.offloader()
+    with pytest.raises(BlobCorruptError):
+        offloader.resolve(first)
+    second = offloader.offload(value, TASK, "k")
+    assert store.sources == []
+    assert np.array_equal(offloader.resolve(second)["w"], value["w"])
 
 
 @pytest.mark.parametrize("what", ["another key", "another task", "switched off", "small"])

@@ -108,6 +108,21 @@ def test_only_what_holds_the_stretch_is_fetched(ten):
     assert sorted(fetch.asked) == [(first[0], first[1] + second[1] + third[1]), places(ten)[6]]
 
 
+def test_which_frames_were_verified_is_told(ten):
+    blob = ten.open()
+    assert blob.verified == {}
+    blob.read(250, 100)
+    digests = frames_of(ten.data)[-1][8:]
+    third, fourth = [(digests[32 * n : 32 * n + 32], *reversed(places(ten)[n])) for n in (3, 4)]
+    assert blob.verified == {third[2]: third, fourth[2]: fourth}
+    damaged = bytearray(ten.data)
+    damaged[third[2] + 20] ^= 1
+    blob = ten.open(bytes(damaged), concurrency=1)
+    with pytest.raises(BlobCorruptError):
+        blob.read(0, 1000)
+    assert third[2] not in blob.verified
+
+
 def test_nothing_is_fetched_for_nothing(ten):
     fetch = Fetched(ten.data, len(ten.data))
     blob = ten.open_with(fetch)
