@@ -11,6 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from offload_backend.blobstore import Buffer
+from offload_backend.codecs.json import _collector_paused as collector_paused
 from offload_backend.codecs.source import Source
 from offload_backend.codecs.tree.allowed import AllowedClasses, ClassPolicy
 from offload_backend.codecs.tree.facts import exactly
@@ -62,7 +63,8 @@ class TreeCodec:
         """
         with _only_value_errors():
             layout = read_layout(source)
-            document = Document(orjson.loads(layout.text))
+            with collector_paused():
+                document = Document(orjson.loads(layout.text))
             places = places_of(layout, document)
             memories = [
                 memory_for(end - begin, frozen=number in document.frozen)
@@ -110,7 +112,8 @@ class TreeCodec:
         sizes = [len(memory.view) for memory in memories]
         memories.clear()  # the value's parts take over, one by one, and a part that copies lets go of its buffer
         reader = TreeReader(document, sizes, kept.pop, self._policy, plain=self._plain)
-        return with_room(lambda: reader.value(document.value))
+        with collector_paused():  # it would walk the growing value, again and again
+            return with_room(lambda: reader.value(document.value))
 
 
 def _inline_text(tree: Tree, limit: int | None) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from offload_backend.codecs.json import _collector_paused as collector_paused
 from offload_backend.codecs.refusal import MAX_DEPTH
 from offload_backend.codecs.tree.allowed import ClassPolicy, name_of, why_not_importable
 from offload_backend.codecs.tree.buffers import Buffers
@@ -46,13 +47,8 @@ def tree_of(value: Any, policy: ClassPolicy) -> Tree:
     Raises :class:`~offload_backend.errors.UnsupportedValueError` for what would not come back the same.
     """
     try:
-        writer = TreeWriter(policy)
-        node = with_room(lambda: writer.written(value))
-        if writer.met_again:
-            again = TreeWriter(policy, writer.met_again)  # the first writer keeps all of them alive meanwhile
-            node = with_room(lambda: again.written(value))
-            writer = again
-        return writer.finished(node)
+        with collector_paused():
+            return _tree_of(value, policy)
     except RecursionError:
         raise
     except RuntimeError as error:
@@ -61,6 +57,16 @@ def tree_of(value: Any, policy: ClassPolicy) -> Tree:
             path="value",
             hint="let other threads wait, or set a copy: copy.deepcopy(value)",
         ) from error
+
+
+def _tree_of(value: Any, policy: ClassPolicy) -> Tree:
+    writer = TreeWriter(policy)
+    node = with_room(lambda: writer.written(value))
+    if writer.met_again:
+        again = TreeWriter(policy, writer.met_again)  # the first writer keeps all of them alive meanwhile
+        node = with_room(lambda: again.written(value))
+        writer = again
+    return writer.finished(node)
 
 
 class TreeWriter:
