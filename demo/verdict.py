@@ -74,7 +74,7 @@ def _cost(stage: Stage) -> None:
     bucket, current = Bucket.of(stage.s3, BUCKET), stage.rows.ref.size
     stage.report.line(
         f"the bucket keeps {bucket.objects - 1} superseded checkpoints, {megabytes(bucket.size - current)}, "
-        "until a collector takes them (not there yet, see README)"
+        "until the collector takes them (offload gc, see README)"
     )
 
 
