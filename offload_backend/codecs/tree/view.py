@@ -1,0 +1,155 @@
+"""A look into a stored tree that reads its structure alone, and of the buffers only what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from offload_backend.codecs.source import Source
+from offload_backend.codecs.tree.allowed import AllowedClasses, ClassPolicy
+from offload_backend.codecs.tree.codec import places_of
+from offload_backend.codecs.tree.facts import exactly, fields
+from offload_backend.codecs.tree.kinds import Json
+from offload_backend.codecs.tree.layout import read_layout
+from offload_backend.codecs.tree.memory import Memory, NewBytes, memory_for
+from offload_backend.codecs.tree.reading import Document, TreeReader
+
+__all__ = ["TreeView", "open_tree"]
+
+_MAPPINGS = ("dict", "collections.ordereddict", "collections.counter")
+_OBJECTS = ("dataclass", "attrs.class", "pydantic.model")
+_SEQUENCES = ("tuple", "collections.deque")
+_ARRAY = "numpy.ndarray"
+
+
+class _Opened:
+    """The file behind all views of it."""
+
+    def __init__(self, source: Source, policy: ClassPolicy) -> None:
+        layout = read_layout(source)
+        self.document = Document(orjson.loads(layout.text))
+        self.places = places_of(layout, self.document)
+        self._source = source
+        self._policy = policy
+
+    def value(self, node: Json) -> Any:
+        """The value of a node; its buffers are read one by one, as its kind asks for them."""
+        return self.reader().value(node)
+
+    def reader(self) -> TreeReader:
+        """A reader for values that have nothing in common with those of others."""
+        sizes = [end - begin for begin, end in self.places]
+        return TreeReader(self.document, sizes, self._take, self._policy)
+
+    def stretch(self, number: int, begin: int, end: int) -> memoryview:
+        """Some bytes of a buffer."""
+        memory = memoryview(bytearray(end - begin))
+        start, stop = self.places[number]
+        if not 0 <= begin <= end <= stop - start:
+            raise ValueError(f"the buffer {number} has no such stretch")
+        if memory:
+            self._source.fill([(start + begin, memory)])
+        return memory
+
+    def _take(self, number: int) -> Memory | NewBytes:
+        begin, end = self.places[number]
+        memory = memory_for(end - begin, frozen=number in self.document.frozen)
+        if memory.view:
+            self._source.fill([(begin, memory.view)])
+        return memory
+
+
+class TreeView:
+    """One value inside a stored tree.
+
+    ``view[key]`` is a view of what a dict, list, tuple or object holds there; of a NumPy array
+    ``view[10:20]`` are these rows, and only they are read. :meth:`value` reads everything below. Raises
+    :class:`KeyError` or :class:`IndexError` for what is not there, and as the codec's ``decode`` does.
+    """
+
+    def __init__(self, opened: _Opened, node: Json) -> None:
+        if isinstance(node, dict) and node.get("$", [None])[0] == "ref":
+            node = opened.document.shared[exactly(node["$"][2], int)]
+        self._opened = opened
+        self._node = node
+        tagged = isinstance(node, dict) and "$" in node
+        kind, _, facts = fields(node["$"], 3) if tagged else (_json_type(node), 1, node)  # type: ignore[index, call-overload]
+        self.kind: str = kind
+        """The tag of the kind, or the name of the JSON type."""
+        self.facts: Any = facts
+        """What the kind wrote down."""
+
+    def value(self) -> Any:
+        """The value. What it shares with other parts of the tree, it has for itself."""
+        return self._opened.value(self._node)
+
+    def keys(self) -> list[Any]:
+        """What leads on from here: keys, positions, or names of fields."""
+        return list(self._children())
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Of a NumPy array."""
+        return tuple(self.facts["shape"]) if self.kind == _ARRAY else None
+
+    def __len__(self) -> int:
+        return self.shape[0] if self.shape else len(self._children())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.keys())
+
+    def __getitem__(self, key: Any) -> Any:
+        if self.kind == _ARRAY and isinstance(key, slice):
+            return self._rows(key)
+        children = self._children()
+        if isinstance(key, int) and key < 0 and self.kind in ("list", *_SEQUENCES):
+            key += len(children)
+        if key not in children:
+            raise (IndexError if self.kind in ("list", *_SEQUENCES) else KeyError)(key)
+        return TreeView(self._opened, children[key])
+
+    def __repr__(self) -> str:
+        return f"TreeView({self.kind}{self.shape or ''})"
+
+    def _children(self) -> dict[Any, Json]:
+        facts = self.facts
+        if self.kind in _OBJECTS:
+            return dict(exactly(facts[1], dict))
+        if self.kind in _MAPPINGS:
+            keys, values = facts[0], facts[1]
+            return dict(zip(self._opened.reader().items(keys), self._listed(values), strict=False))
+        if self.kind == "collections.deque":
+            return dict(enumerate(self._listed(facts[1])))
+        if self.kind == "object":
+            return dict(facts)
+        return dict(enumerate(self._listed(facts))) if self.kind in ("list", "tuple") else {}
+
+    def _listed(self, node: Json) -> list[Json]:
+        """The nodes of a list's elements; of one that is a column there are none, only its value."""
+        return node if isinstance(node, list) else []
+
+    def _rows(self, wanted: slice) -> Any:
+        from offload_backend.codecs.tree.numpy import from_rows, rows
+
+        start, stop, step = wanted.indices(self.facts["shape"][0])
+        if step != 1 or "buffer" not in self.facts:
+            return self.value()[wanted]
+        stop = max(start, stop)
+        try:
+            begin, end = rows(self.facts, start, stop)
+        except ValueError:  # its rows do not lie one after another
+            return self.value()[wanted]
+        memory = self._opened.stretch(exactly(self.facts["buffer"], int), begin, end)
+        return from_rows(self.facts, memory, stop - start)
+
+
+def open_tree(source: Source, policy: ClassPolicy | None = None) -> TreeView:
+    """A view of the whole value. Reads its structure, and raises as the codec's ``decode`` does."""
+    opened = _Opened(source, policy or AllowedClasses())
+    return TreeView(opened, opened.document.value)
+
+
+def _json_type(node: Json) -> str:
+    return "object" if isinstance(node, dict) else type(node).__name__
