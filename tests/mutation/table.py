@@ -15,7 +15,8 @@ _ROW = re.compile(r"^\| (?P<what>.+?) \| (?P<killer>.+?) \|$")
 _HEAD = """# Mutants
 
 Each row is a defect that was put into a copy of the code, one at a time: a reason to keep a blob, to refuse a run,
-to call a reading incomplete or not to believe what is read, taken away. The test beside it then failed; without the defect it passes.
+to call a reading incomplete or not to believe what is read, taken away. The test beside it then failed; without the
+defect it passes.
 
     python -m tests.mutation                        # run all of them and write this table; some twenty minutes
     python -m tests.mutation lifecycle/purge.py     # those in one file
