@@ -69,6 +69,7 @@ DRIVERS = {
     "pandas": ["codecs.tree.pandas", "codecs.tree.pandas_arrays", "codecs.tree.pandas_scalars"],
     "polars": ["codecs.tree.polars"],
     "pyarrow": ["codecs.tree.pyarrow", "codecs.tree.pandas_arrays"],
+    "pytz": ["codecs.tree.pytz"],
     "scipy": ["codecs.tree.scipy"],
     "torch": ["codecs.tree.torch"],
     "pydantic": ["settings", "airflow.provider"],

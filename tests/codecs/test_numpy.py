@@ -32,8 +32,11 @@ def same(one, other):
 
 
 def bits(array):
-    """Also those between the fields of a structure."""
-    return np.asarray(array).view(f"V{array.dtype.itemsize}").tobytes() if array.dtype.itemsize else b""
+    """Also those between fields; but not those that fill up the long double of a scalar."""
+    data = np.asarray(array).view(f"V{array.dtype.itemsize}").tobytes() if array.dtype.itemsize else b""
+    if isinstance(array, np.longdouble | np.clongdouble) and np.finfo(np.longdouble).nmant == 63:
+        return [data[start : start + 10] for start in range(0, len(data), np.dtype("g").itemsize)]
+    return data
 
 
 def same_dtype(one, other):

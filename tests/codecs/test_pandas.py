@@ -256,7 +256,13 @@ def test_a_path_leads_to_the_element():
 
 
 SCALARS = [
-    *(pd.NaT, pd.NA, pd.Timestamp("2020-01-01"), pd.Timestamp(1, unit="ns"), pd.Timestamp(2020, 1, 1, fold=1)),
+    *(
+        pd.NaT,
+        pd.NA,
+        pd.Timestamp("2020-01-01"),
+        pd.Timestamp(1, unit="ns"),
+        pd.Timestamp(year=2020, month=1, day=1, fold=1),
+    ),
     *(pd.Timestamp(f"2020-10-25 0{hour}:30", tz="UTC").tz_convert("Europe/Berlin").as_unit("s") for hour in (0, 1)),
     *(pd.Timestamp("2020", tz=zone) for zone in ZONES),
     *(pd.Timestamp.min, pd.Timestamp.max, pd.Timestamp("9999-12-31").as_unit("s")),

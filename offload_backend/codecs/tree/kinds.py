@@ -38,7 +38,7 @@ ENTRY_POINTS = "offload_backend.kinds"
 
 _BUILT_IN = {
     name: f"{__name__.rpartition('.')[0]}.{name}"
-    for name in ("numpy", "pandas", "pendulum", "polars", "pyarrow", "scipy", "torch")
+    for name in ("numpy", "pandas", "pendulum", "polars", "pyarrow", "pytz", "scipy", "torch")
 }
 """Library, which is also the first word of its kinds' tags: the module whose ``KINDS`` they are."""
 
