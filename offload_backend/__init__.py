@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from offload_backend.state import connect as connect
+    from offload_backend.state import open_value as open_value
 
-__all__ = ["NEVER_EXPIRE", "__version__", "connect"]
+__all__ = ["NEVER_EXPIRE", "__version__", "connect", "open_value"]
 
 __version__ = "0.1.0"
 
@@ -17,8 +18,8 @@ NEVER_EXPIRE = timedelta.max
 
 
 def __getattr__(name: str) -> Any:
-    if name == "connect":
-        from offload_backend.state import connect
+    if name in ("connect", "open_value"):
+        from offload_backend import state
 
-        return connect
+        return getattr(state, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,10 +12,11 @@ from typing import Any
 from offload_backend.address import AssetAddress, StateAddress, blob_name, blob_scope, new_blob_id
 from offload_backend.blobfile import BlobFile, SealedBlob, most_sealed_bytes, most_stored_bytes, read_whole
 from offload_backend.blobstore import BlobStore, Buffer, CopiesRanges
-from offload_backend.codecs import Codec, HeldSource
+from offload_backend.codecs import Codec, HeldSource, Source
 from offload_backend.errors import (
     BlobCorruptError,
     BlobNotFoundError,
+    OffloadError,
     StoreError,
     UnreadableBlobError,
     UnsupportedValueError,
@@ -26,7 +27,7 @@ from offload_backend.ref import BlobRef, format_ref
 from offload_backend.settings import Settings
 from offload_backend.storemap import StoreMap
 
-__all__ = ["Blobs", "dangling"]
+__all__ = ["Blobs", "dangling", "readable"]
 
 
 class Blobs:
@@ -111,13 +112,23 @@ class Blobs:
         """
         store, name = self._stores.find(ref.url)
         blob = self._stores.blob_named(name)
+        row = blob.scope, blob.key
+        self._recent.remember(row, name, ())  # who sets the key again after damage must not get copies of it
+        source = self.open(ref)
+        value = codec.decode(source)
+        if self._settings.copy_unchanged and isinstance(store, CopiesRanges) and isinstance(source, SealedBlob):
+            self._recent.remember(row, name, source.verified.values())
+        return value
+
+    def open(self, ref: BlobRef) -> Source:
+        """The encoded value in the blob, verified as it is read. Raises as :meth:`read`."""
+        store, name = self._stores.find(ref.url)
+        blob = self._stores.blob_named(name)
         self._refuse_large(ref)
         if ref.frames == "zstd":
             whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob.id)
-            return codec.decode(HeldSource(whole))
-        row = blob.scope, blob.key
-        self._recent.remember(row, name, ())  # who sets the key again after damage must not get copies of it
-        sealed = SealedBlob(
+            return HeldSource(whole)
+        return SealedBlob(
             lambda start, memory: store.read_into(name, start, memory, ref.size),
             size=ref.size,
             raw=ref.raw,
@@ -126,10 +137,6 @@ class Blobs:
             blob_id=blob.id,
             concurrency=self._settings.concurrency,
         )
-        value = codec.decode(sealed)
-        if self._settings.copy_unchanged and isinstance(store, CopiesRanges):
-            self._recent.remember(row, name, sealed.verified.values())
-        return value
 
     def _refuse_large(self, ref: BlobRef) -> None:
         """Nothing is allocated for a ref that claims more than may be, or than its own facts allow."""
@@ -152,6 +159,18 @@ def _identity(address: StateAddress) -> dict[str, Any]:
         return {"asset": {"name": address.name} if address.name is not None else {"uri": address.uri}}
     task = {"dag": address.dag_id, "run": address.run_id, "task": address.task_id, "index": address.map_index}
     return {"task": {**task, "region": str(address.region_id)} if address.region_id else task}
+
+
+@contextmanager
+def readable(codec: str) -> Iterator[None]:
+    """:class:`BlobCorruptError` for bytes that the codec cannot have written; as :func:`dangling` for the rest."""
+    with dangling():
+        try:
+            yield
+        except ValueError as error:
+            if isinstance(error, OffloadError):
+                raise
+            raise BlobCorruptError(f"the bytes are not {codec}") from error
 
 
 @contextmanager

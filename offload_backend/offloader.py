@@ -11,9 +11,9 @@ from urllib.parse import unquote
 from offload_backend.address import BlobName, StateAddress, parse_blob_name
 from offload_backend.codecs import Codecs
 from offload_backend.codecs.json import NotJsonError
+from offload_backend.codecs.view import HeldView, View
 from offload_backend.description import described
 from offload_backend.errors import (
-    BlobCorruptError,
     ForeignRefError,
     OffloadError,
     UnsupportedValueError,
@@ -100,6 +100,20 @@ class Offloader:
                     return read_peer_value(store.get(name), max_bytes=self.settings.max_value_bytes)
             return self._read(ref)
 
+    def look(self, text: str, *, plain: bool = False) -> View:
+        """A look at the value: of a tree only what is asked for is read, anything else is read whole.
+
+        ``plain`` gives dicts, tuples and values where a tree holds instances of classes. Raises as :meth:`resolve`,
+        and so does the view.
+        """
+        ref = parse_ref(text) if isinstance(text, str) else None
+        if not isinstance(ref, BlobRef) or ref.codec != "tree":
+            return HeldView(self.resolve(text))
+        from offload_backend.blobs import readable
+
+        with concerning(location=shown(ref.url)), readable("tree"):
+            return self._codecs.tree.opened(self._blobs.open(ref), plain=plain)
+
     def discard(self, texts: Iterable[str]) -> DeleteReport:
         """Delete exactly the blobs, below the configured path, that these texts refer to.
 
@@ -143,16 +157,11 @@ class Offloader:
         return self._blobs.write(pickled, pickled.encode(value), address, key, about=described(value))
 
     def _read(self, ref: BlobRef) -> Any:
-        from offload_backend.blobs import dangling
+        from offload_backend.blobs import readable
 
         codec = self._codecs.named(ref.codec)
-        with dangling():
-            try:
-                return self._blobs.read(codec, ref)
-            except ValueError as error:
-                if isinstance(error, OffloadError):
-                    raise
-                raise BlobCorruptError(f"the bytes are not {codec.name}") from error
+        with readable(codec.name):
+            return self._blobs.read(codec, ref)
 
     def _inline(self, text: str) -> Any:
         try:

@@ -9,7 +9,7 @@ from offload_backend.accessors import AssetStore, AssetStores, TaskStore, asset_
 from offload_backend.address import AssetAddress, TaskAddress
 from offload_backend.configuration import Configuration, data_directory, read_configuration
 from offload_backend.errors import ConfigError
-from offload_backend.namespace import Namespace, OffloadedValues, Values
+from offload_backend.namespace import Namespace, OffloadedValues, Values, decoded
 
 if TYPE_CHECKING:
     import os
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from offload_backend.codecs.view import View
     from offload_backend.corestore import CoreStore
     from offload_backend.settings import Settings
 
-__all__ = ["AssetStore", "AssetStores", "StateStores", "TaskStore", "connect"]
+__all__ = ["AssetStore", "AssetStores", "StateStores", "TaskStore", "connect", "open_value"]
 
 OWN_CLASSES = frozenset(
     {"offload_backend.airflow.OffloadStateBackend", "offload_backend.airflow.backend.OffloadStateBackend"}
@@ -136,6 +137,25 @@ def _open_rows(
         settings = _embedded(settings)
     rows = _open_core_store(settings.core_store.get_secret_value(), configuration.core_backend)
     return settings, rows, rows.close
+
+
+def open_value(ref: str, *, plain: bool = False, **settings: Any) -> View:
+    """A look at an offloaded value, given its ref, or the row that holds one.
+
+    The structure is there at once; ``view["model"]["weights"][1000:2000]`` reads these rows and
+    nothing else, verified. ``plain`` gives dicts, tuples and values where there are instances of classes, so that
+    none of them need be importable, or allowed. ``settings`` are those of ``[offload_backend]``; a ref is read only
+    below the configured ``path`` and ``read_paths``.
+
+    Raises an :class:`~offload_backend.errors.OffloadError`, and so does the view.
+    """
+    from offload_backend.offloader import Offloader
+    from offload_backend.row import open_envelope
+    from offload_backend.stores.opening import open_store
+
+    configured = read_configuration().settings(settings)
+    text = open_envelope(decoded(ref)) if ref.startswith("{") else None
+    return Offloader(configured, lambda path: open_store(path, configured)).look(text or ref, plain=plain)
 
 
 def _embedded(settings: Settings) -> Settings:

@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -22,6 +22,9 @@ from offload_backend.codecs.tree.room import with_room
 from offload_backend.codecs.tree.writing import Tree, tree_of
 from offload_backend.errors import OffloadError, UnreadableBlobError
 from offload_backend.row import TYPED
+
+if TYPE_CHECKING:
+    from offload_backend.codecs.tree.view import TreeView
 
 __all__ = ["TreeCodec"]
 
@@ -74,6 +77,13 @@ class TreeCodec:
             targets = [(begin, memory.view) for begin, memory in zip(starts, memories, strict=True) if memory.view]
             source.fill(sorted(targets, key=lambda target: target[0]))
             return self._built(document, memories)
+
+    def opened(self, source: Source, *, plain: bool = False) -> TreeView:
+        """A look into the value, which reads its structure now and the rest when it is asked for."""
+        from offload_backend.codecs.tree.view import open_tree
+
+        with _only_value_errors():
+            return open_tree(source, self._policy, plain=plain or self._plain)
 
     def inline_text(self, value: Any, limit: int | None = None) -> str | None:
         """The value as one line of ASCII, for a row; ``None`` if it takes more than ``limit`` characters.

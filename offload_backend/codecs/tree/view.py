@@ -27,12 +27,13 @@ _ARRAY = "numpy.ndarray"
 class _Opened:
     """The file behind all views of it."""
 
-    def __init__(self, source: Source, policy: ClassPolicy) -> None:
+    def __init__(self, source: Source, policy: ClassPolicy, *, plain: bool) -> None:
         layout = read_layout(source)
         self.document = Document(orjson.loads(layout.text))
         self.places = places_of(layout, self.document)
         self._source = source
         self._policy = policy
+        self._plain = plain
 
     def value(self, node: Json) -> Any:
         """The value of a node; its buffers are read one by one, as its kind asks for them."""
@@ -41,7 +42,7 @@ class _Opened:
     def reader(self) -> TreeReader:
         """A reader for values that have nothing in common with those of others."""
         sizes = [end - begin for begin, end in self.places]
-        return TreeReader(self.document, sizes, self._take, self._policy)
+        return TreeReader(self.document, sizes, self._take, self._policy, plain=self._plain)
 
     def stretch(self, number: int, begin: int, end: int) -> memoryview:
         """Some bytes of a buffer."""
@@ -145,9 +146,12 @@ class TreeView:
         return from_rows(self.facts, memory, stop - start)
 
 
-def open_tree(source: Source, policy: ClassPolicy | None = None) -> TreeView:
-    """A view of the whole value. Reads its structure, and raises as the codec's ``decode`` does."""
-    opened = _Opened(source, policy or AllowedClasses())
+def open_tree(source: Source, policy: ClassPolicy | None = None, *, plain: bool = False) -> TreeView:
+    """A view of the whole value. Reads its structure, and raises as the codec's ``decode`` does.
+
+    ``plain`` gives dicts, tuples and values in the place of classes, whatever the policy says.
+    """
+    opened = _Opened(source, policy or AllowedClasses(), plain=plain)
     return TreeView(opened, opened.document.value)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from offload_backend import offloader
+from offload_backend import blobs
 from offload_backend.corestore import Row
 from offload_backend.corestores.roots_export import ExportedRoots, export_roots
 from offload_backend.errors import OffloadError, RefusedError
@@ -89,7 +89,7 @@ class World:
         # The same ids each time, so that what was found once is found again.
         self._ids = pytest.MonkeyPatch()
         ids = map("018f0000-0000-7000-8000-{:012x}".format, itertools.count(1))
-        for module in (control, mark, offloader):
+        for module in (control, mark, blobs):
             self._ids.setattr(module, "new_blob_id", lambda: next(ids))
         for name in (OTHER, FOREIGN):
             self.store.put(name, [b"1"])
