@@ -77,13 +77,13 @@ class Settings(BaseModel):
     )
     codec: Literal["auto", "pickle"] = Field(
         "auto",
-        description="auto: what JSON holds exactly is stored as JSON, the rest as a tree of typed values. pickle: what "
-        "neither holds is pickled, and pickles are read: whoever can write rows and blobs can then run code here.",
+        description="auto: what JSON holds exactly is stored as JSON, the rest as a tree of typed values. pickle: "
+        "what neither holds is pickled, and pickles are read: who can write rows and blobs can then run code here.",
         examples=["pickle"],
     )
     allowed_classes: tuple[str, ...] = Field(
         (),
-        description="Classes (dataclasses, pydantic models, attrs classes, enums, named tuples) that values may hold: "
+        description="Classes (dataclass, pydantic, attrs, enum, named tuple) that values may hold: "
         "globs of dotted names, separated by white space. [core] allowed_deserialization_classes applies as well.",
         examples=["my_company.state.*"],
     )
