@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from botocore.httpsession import URLLib3Session
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
+from offload_backend.stores.s3_http import Connections
 from tests.fault_proxy import operation_of
 
 NEVER = 0
@@ -67,7 +69,7 @@ class Steps:
 
 def watch(steps: Steps) -> None:
     """Count everything that this process asks of S3 and of its database from now on."""
-    send, commit = URLLib3Session.send, DefaultDialect.do_commit
+    send, ask, commit = URLLib3Session.send, Connections.ask, DefaultDialect.do_commit
 
     def counted_commit(dialect: Any, connection: Any) -> None:
         steps.begin("COMMIT")
@@ -75,9 +77,23 @@ def watch(steps: Steps) -> None:
         steps.done()
 
     URLLib3Session.send = lambda session, prepared: steps.request(prepared, lambda it: send(session, it))
+    Connections.ask = lambda pool, *request: steps.request(_Direct(*request), lambda _: ask(pool, *request))
     DefaultDialect.do_commit = counted_commit
     event.listen(Engine, "before_cursor_execute", lambda _c, _u, sql, *_: steps.begin(" ".join(sql.split())))
     event.listen(Engine, "after_cursor_execute", lambda *_: steps.done())
+
+
+class _Direct:
+    """A request of the direct transport, as botocore would prepare it."""
+
+    def __init__(self, method: str, target: str, headers: dict[str, str], body: Sequence[bytes] = ()) -> None:
+        self.method = method
+        self.url = f"http://{headers['host']}{target}"
+        self.headers = headers
+        self.body = b"".join(body)
+
+    def reset_stream(self) -> None:
+        """It is no stream."""
 
 
 def _label(prepared: Any) -> str:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from offload_backend import connect, offloader
+from offload_backend import blobs, connect
 from offload_backend.corestores import sql
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.corestores.sql_roots import SqlRoots
@@ -45,7 +45,7 @@ class Job:
         return float(self.time_file.read_text())
 
     def state(self) -> Any:
-        offloader._seconds_since_boot = lambda: time.monotonic() + self.ahead()
+        blobs._seconds_since_boot = lambda: time.monotonic() + self.ahead()
         sql.datetime = clock_ahead(self.ahead)
         return connect(core_store=self.core_store, **self.given)
 
@@ -128,7 +128,12 @@ def prepare(settings: dict[str, Any]) -> None:
     loaded = Settings.load(settings)
     store = opening.open_store(loaded.path, loaded)
     store._connected()
-    opening.open_store = lambda *_: store
+
+    def inherited(*_: Any) -> Any:
+        store._owner = os.getpid()  # a client that is not yet connected serves any process
+        return store
+
+    opening.open_store = inherited
 
 
 def _run(job: dict[str, Any], verb: str, arguments: dict[str, Any], steps: Steps, report: Path) -> int:
