@@ -29,8 +29,8 @@ Stored = Callable[[int, int], memoryview]
 WHOLE = 32 * 1024 * 1024
 """A blob of at most so many bytes is fetched by one request."""
 
-FETCH = 8 * 1024 * 1024
-"""Stored bytes that one request of several asks for."""
+FETCH = 8 * 1024 * 1024 + 64 * 1024
+"""Stored bytes that one request of several asks for: two frames that are stored as they are, and no third."""
 
 _MOST_THREADS = 4
 _FEW = 1024 * 1024
