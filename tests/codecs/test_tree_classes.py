@@ -306,3 +306,16 @@ def test_the_message_says_what_is_wrong_and_the_hint_what_to_store(value, messag
     assert raised.value.message.startswith(f"value[0]: {message}")
     assert hint in raised.value.hint
     assert "secret" not in str(raised.value)
+
+
+def test_a_key_of_a_class_of_its_own_is_found_among_many():
+    rows = [{"a": place, "b": c.Pair(place)} for place in range(100)]
+    rows[50] = {c.Text("a"): 1, "b": c.Pair(1)}
+    with pytest.raises(UnsupportedValueError, match="a Text, a subclass of str"):
+        encoded(rows)
+
+
+def test_a_field_that_was_not_set_stays_so():
+    value = c.Slots(1)
+    del value.y
+    assert not hasattr(assert_kept(value), "y")

@@ -14,7 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offload_backend.codecs import HeldSource
+from offload_backend.codecs.tree.allowed import AllowedClasses
 from offload_backend.codecs.tree.codec import INLINE
+from offload_backend.codecs.tree.memory import memory_for
+from offload_backend.codecs.tree.reading import Document, TreeReader
 from offload_backend.errors import UnreadableBlobError
 from tests.codecs.classes import Colour, Model, Pair, Point
 from tests.codecs.test_tree_round_trip import COLUMNS, VALUES
@@ -129,6 +132,8 @@ NODES = [
     {"$": ["ref", 1, -1]},
     {"$": ["ref", 1, True]},
     {"$": ["ref", 1, 10**19]},
+    {"$": ["bytes", 1, 1]},
+    {"$": ["array.array", 1, ["b", 1, 0]]},
     {"$": ["bytes", 1, "!"]},
     {"$": ["bytes", 1, 3]},
     {"$": ["bytes", 1, True]},
@@ -208,6 +213,9 @@ def test_a_forged_node_is_an_error(node):
             "value": {"$": ["ref", 1, 0]},
             "shared": [{"a": [{"$": ["ref", 1, place + 1]}]} for place in range(5000)] + [[]],
         },
+        {"value": [{"$": ["ref", 1, 0]}], "shared": [{"$": ["int", 1, "0x1ffffffffffffffff"]}]},
+        {"value": [{"$": ["ref", 1, 0]}], "shared": ["x"]},
+        {"value": [{"$": ["ref", 1, 0]}], "shared": [{"$": ["ref", 1, 1]}, []]},
         {"value": 1, "packed": [2**62]},
         {"value": 1, "packed": [-1]},
         {"value": 1, "frozen": [1.5]},
@@ -293,3 +301,11 @@ def test_little_is_allocated_for_what_claims_much():
             read_file(data)
         assert tracemalloc.get_traced_memory()[1] < 100 * len(data) + 1_000_000
         tracemalloc.stop()
+
+
+def test_no_buffer_belongs_to_two_values():
+    memory = memory_for(100, frozen=False)
+    reader = TreeReader(Document({"value": 1}), [100], lambda _: memory, AllowedClasses())
+    assert len(reader.buffer(0)) == reader.size(0) == 100
+    with pytest.raises(ValueError, match="several"):
+        reader.buffer(0)

@@ -96,6 +96,24 @@ def test_reading_takes_the_memory_of_the_value_and_little_more():
     assert peak < size + 200_000 < 10_500_000
 
 
+def test_buffers_are_filled_in_the_order_in_which_they_lie():
+    class Ordered(HeldSource):
+        def fill(self, targets):
+            targets = list(targets)
+            assert [begin for begin, _ in targets] == sorted(begin for begin, _ in targets)
+            super().fill(targets)
+
+    value = [b"x" * 65, array.array("d", [1.0] * 3), b"y" * 67]
+    assert CODEC.decode(Ordered(encoded(value))) == value
+
+
+def test_every_buffer_has_a_name_of_its_own():
+    value = {"a": {"b": b"x" * 70}, "a.b": b"y" * 70, "a.b~2": b"z" * 70, "a.b~3": b"w" * 70}
+    assert_kept(value)
+    value = {"a.b~2": b"z" * 70, "a": {"b": b"x" * 70}, "a.b": b"y" * 70}
+    assert_kept(value)
+
+
 def test_many_small_buffers_share_a_tensor(monkeypatch):
     monkeypatch.setattr(buffers_module, "MOST_TENSORS", 3)
     value = [bytes([place]) * (65 + place) for place in range(10)] + [bytearray(b"x" * 70), array.array("d", [1.5])]
@@ -160,6 +178,13 @@ def test_a_deep_value_comes_back_wherever_the_caller_stands(holders):
     stand(sys.getrecursionlimit() - 150 - _height())
     with pytest.raises(UnsupportedValueError, match="nested deeper"):
         encoded(nest(MAX_DEPTH + 1, holders))
+
+
+def test_depth_counts_through_what_is_written_in_bulk():
+    deep = nest(MAX_DEPTH - 1, [lambda inner: [inner, *range(9)]])
+    assert_kept((deep,))
+    with pytest.raises(UnsupportedValueError, match="nested deeper"):
+        encoded(((deep,),))
 
 
 def _height() -> int:

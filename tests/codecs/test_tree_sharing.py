@@ -40,6 +40,9 @@ def test_objects_in_bulk_are_told_apart_too():
     assert all(record["tags"] is back["records"][0]["tags"] for record in back["records"])
     back = assert_kept({"again": tags, "records": [{"tags": [place]} for place in range(500)] + [tags], "raw": b""})
     assert back["records"][-1] is back["again"]
+    plain = [{"id": place, "tags": [place, "a text to be long"]} for place in range(500)]
+    back = assert_kept({"plain": plain, "one": plain[7], "other": plain[8]["tags"], "x": ()})
+    assert back["plain"][7] is back["one"]
     back = assert_kept({"records": records, "one": records[7], "all": records, "x": ()})
     assert back["records"][7] is back["one"]
     assert back["all"] is back["records"]
