@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import Any
 
@@ -51,7 +51,7 @@ class JsonCodec:
         """
         try:
             yield from _pieces(value, 0)
-        except (KeyError, RuntimeError) as error:  # a dict that another thread changes meanwhile
+        except RuntimeError as error:  # a dict that another thread changes meanwhile
             raise NotJsonError from error
 
     def decode(self, source: Source) -> Any:
@@ -163,7 +163,10 @@ def _next_count(count: int, size: int) -> int:
 
 
 def _text(value: Any, found: Survey) -> bytes:
-    text = _dumps(_renewed(value) if found.has_long_text else value)
+    if found.has_long_text:
+        with suppress(RuntimeError):  # if the stack is full, or another thread changes a dict; see check
+            value = _renewed(value)
+    text = _dumps(value)
     found.check(text)
     return text
 

@@ -86,7 +86,7 @@ class Survey:
             return []
         length = sum(map(len if len(kinds) == 1 else length_hint, column))
         self._weigh(column, length)
-        if kinds.isdisjoint(_CONTAINERS) or self.room < 0:
+        if kinds.isdisjoint(_CONTAINERS):
             return []
         if not kinds <= _CONTAINERS:
             column = [element for element in column if type(element) in _CONTAINERS]
