@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 from offload_backend.address import AssetAddress, StateAddress, blob_name, blob_scope, new_blob_id
 from offload_backend.blobfile import BlobFile, SealedBlob, most_sealed_bytes, most_stored_bytes, read_whole
-from offload_backend.blobstore import BlobStore, Buffer, CopiesRanges
+from offload_backend.blobstore import BlobStore, Buffer, CopiesRanges, CopiesRefusedError
 from offload_backend.codecs import Codec, HeldSource, Source
 from offload_backend.errors import (
     BlobCorruptError,
@@ -29,6 +30,8 @@ from offload_backend.storemap import StoreMap
 
 __all__ = ["Blobs", "dangling", "readable"]
 
+_log = logging.getLogger(__name__)
+
 
 class Blobs:
     """Writes and finds blobs. Safe to use from any thread and after a fork."""
@@ -38,13 +41,34 @@ class Blobs:
         self._stores = stores
         self._clock = clock or _seconds_since_boot
         self._recent = RecentBlobs()
+        self._copying = settings.copy_unchanged
 
-    def write(self, codec: Codec, pieces: Iterable[Buffer], address: StateAddress, key: str, *, about: str) -> str:
+    def write(
+        self,
+        codec: Codec,
+        pieces: Iterable[Buffer],
+        address: StateAddress,
+        key: str,
+        *,
+        about: str,
+        again: Callable[[], Iterable[Buffer]],
+    ) -> str:
         """The ref of a new blob that holds the pieces; it is complete and durable.
 
-        Raises what ``pieces`` and the store raise, and then there is no ref, and :class:`StoreError` when
-        the upload took longer than ``commit_window``.
+        ``again`` gives the same pieces once more, for a store that turns out not to copy. Raises what ``pieces``
+        and the store raise, and then there is no ref, and :class:`StoreError` when the upload took longer than
+        ``commit_window``.
         """
+        try:
+            return self._written(codec, pieces, address, key, about=about)
+        except CopiesRefusedError as error:
+            self._copying = False
+            _log.warning("nothing is copied any more, but sent: %s", error)
+        return self._written(codec, again(), address, key, about=about)
+
+    def _written(
+        self, codec: Codec, pieces: Iterable[Buffer], address: StateAddress, key: str, *, about: str
+    ) -> str:
         blob_id = new_blob_id()
         header = {
             "id": blob_id,
@@ -74,7 +98,7 @@ class Blobs:
 
     def _put(self, store: BlobStore, name: str, blob: BlobFile, row: Row) -> None:
         """Store the blob; what the row's last one has in common with it need not be sent."""
-        copying = self._settings.copy_unchanged and isinstance(store, CopiesRanges)
+        copying = self._copying and isinstance(store, CopiesRanges)
         last = self._recent.of(row) if copying else None
         with closing(blob.frames()) as frames:  # whatever raises, its threads end here
             if last is not None and isinstance(store, CopiesRanges):
@@ -116,7 +140,7 @@ class Blobs:
         self._recent.remember(row, name, ())  # who sets the key again after damage must not get copies of it
         source = self.open(ref)
         value = codec.decode(source)
-        if self._settings.copy_unchanged and isinstance(store, CopiesRanges) and isinstance(source, SealedBlob):
+        if self._copying and isinstance(store, CopiesRanges) and isinstance(source, SealedBlob):
             self._recent.remember(row, name, source.verified.values())
         return value
 

@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
-__all__ = ["BlobInfo", "BlobStore", "Buffer", "CopiesRanges", "DeleteReport", "KeepsUnfinished", "Stretch"]
+from offload_backend.errors import StoreError
+
+__all__ = [
+]
+    "BlobInfo",
+    "BlobStore",
+    "Buffer",
+    "CopiesRanges",
+    "CopiesRefusedError",
+    "DeleteReport",
+    "KeepsUnfinished",
+    "Stretch",
+]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """Contiguous bytes; a memoryview of another format than ``B`` is never passed."""
@@ -120,6 +132,10 @@ class KeepsUnfinished(Protocol):
         ...
 
 
+class CopiesRefusedError(StoreError):
+    """The store would not make an object of parts that it copied itself; without copies it may."""
+
+
 @runtime_checkable
 class CopiesRanges(Protocol):
     """A store that can make a blob of another one's bytes, which then need not be sent."""
@@ -129,6 +145,7 @@ class CopiesRanges(Protocol):
 
         ``source`` is the blob that their offsets are about. It may be gone, or forbidden, or of a store that
         copies nothing: what cannot be copied is sent, so every stretch has its bytes. Runs that are shorter
-        than 5 MiB are not worth a copy.
+        than 5 MiB are not worth a copy. Raises :class:`CopiesRefusedError` where copied parts were taken, and
+        then not what they were for: some stores want all parts of the same size.
         """
         ...

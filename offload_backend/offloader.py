@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from offload_backend.address import BlobName, StateAddress, parse_blob_name
-from offload_backend.codecs import Codecs
+from offload_backend.codecs import Codec, Codecs
 from offload_backend.codecs.json import NotJsonError
 from offload_backend.codecs.view import HeldView, View
 from offload_backend.description import described
@@ -27,7 +28,7 @@ from offload_backend.storemap import FOREIGN, StoreMap
 
 if TYPE_CHECKING:
     from offload_backend.blobs import Blobs
-    from offload_backend.blobstore import BlobStore, DeleteReport
+    from offload_backend.blobstore import BlobStore, Buffer, DeleteReport
 
 __all__ = ["Offloader"]
 
@@ -141,7 +142,7 @@ class Offloader:
         head, complete = _take(pieces, limit)
         if complete and fits_row(text := head.decode(), limit):
             return text
-        return self._blobs.write(codec, chain((head,), pieces), address, key, about=described(value))
+        return self._stored(codec, chain((head,), pieces), value, address, key)
 
     def _as_tree(self, value: Any, address: StateAddress, key: str) -> str:
         codec, limit = self._codecs.tree, self.settings.inline_limit
@@ -149,12 +150,16 @@ class Offloader:
             text, pieces = codec.inline_or_encoded(value, limit)
             if text is not None and len(envelope(text)) <= limit:
                 return text
-            return self._blobs.write(codec, pieces, address, key, about=described(value))
+            return self._stored(codec, pieces, value, address, key)
         except UnsupportedValueError:
             pickled = self._codecs.pickle
             if pickled is None:
                 raise
-        return self._blobs.write(pickled, pickled.encode(value), address, key, about=described(value))
+        return self._stored(pickled, pickled.encode(value), value, address, key)
+
+    def _stored(self, codec: Codec, pieces: Iterable[Buffer], value: Any, address: StateAddress, key: str) -> str:
+        about, again = described(value), partial(codec.encode, value)
+        return self._blobs.write(codec, pieces, address, key, about=about, again=again)
 
     def _read(self, ref: BlobRef) -> Any:
         from offload_backend.blobs import readable

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 
-from offload_backend.blobstore import Buffer, Stretch
+from offload_backend.blobstore import Buffer, CopiesRefusedError, Stretch
 from offload_backend.errors import BlobNotFoundError, StoreError
 from offload_backend.settings import Settings
 from offload_backend.stores.parts import parts_of
@@ -65,9 +65,14 @@ class Copying:
         try:
             return upload.run(partial(self._part, piece) for piece in _each(first, pieces))
         except StoreError as error:
-            if self._sizes and not error.hint:
-                error.hint = "where the store cannot copy into parts, set [offload_backend] copy_unchanged = false"
-            raise
+            if not self._sizes or error.reason != "failed" or error.retryable:
+                raise
+            raise CopiesRefusedError(
+                error.message,
+                reason="failed",
+                location=error.location,
+                hint="set [offload_backend] copy_unchanged = false",
+            ) from error
 
     def _part(self, piece: Piece, upload_id: str, number: int) -> SentPart:
         if piece.offset is not None and not self._refused:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from offload_backend.blobfile import BlobFile
 from offload_backend.blobfile.frames import Frame
+from offload_backend.blobstore import CopiesRefusedError
 from offload_backend.errors import BlobCorruptError
 from offload_backend.recent import LIMIT, WORTH, RecentBlobs
 from offload_backend.stores.memory import MemoryBlobStore
@@ -108,6 +109,24 @@ def test_a_damaged_blob_is_not_copied_by_who_sets_the_key_again(stores, store, k
     second = offloader.offload(value, TASK, "k")
     assert store.sources == []
     assert np.array_equal(offloader.resolve(second)["w"], value["w"])
+
+
+def test_a_store_that_refuses_what_it_copied_gets_everything_from_then_on(stores, store, monkeypatch, caplog):
+    offloader = stores.offloader()
+    value = {"w": noise(12 * 2**20)}
+    offloader.offload(value, TASK, "k")
+    refused = []
+
+    def refuse(name, stretches, source):
+        refused.append(sum(stretch.size for stretch in stretches))
+        raise CopiesRefusedError("S3 refused CompleteMultipartUpload: InvalidPart", reason="failed")
+
+    monkeypatch.setattr(store, "put_with_copies", refuse)
+    for _ in range(2):
+        text = offloader.offload(value, TASK, "k")
+        assert np.array_equal(offloader.resolve(text)["w"], value["w"])
+    assert len(refused) == 1
+    assert "nothing is copied any more" in caplog.text
 
 
 @pytest.mark.parametrize("what", ["another key", "another task", "switched off", "small"])

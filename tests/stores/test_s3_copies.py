@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from offload_backend.blobstore import CopiesRanges, Stretch
+from offload_backend.blobstore import CopiesRanges, CopiesRefusedError, Stretch
 from offload_backend.errors import StoreError
 from offload_backend.stores import s3_copies
 from offload_backend.stores.s3_copies import pieces_of
@@ -150,10 +150,19 @@ def test_a_small_blob_is_one_request(open_through, fault_proxy, bucket):
     assert bucket.read("state/v1/new") == OLD[: 6 * MIB]
 
 
-def test_a_store_that_cannot_join_what_it_copied_names_the_setting(open_through, fault_proxy, bucket):
+def test_a_store_that_cannot_join_what_it_copied_is_told_apart(open_through, fault_proxy, bucket):
     store = with_old(open_through(), "put")
     fault_proxy.refuse("CompleteMultipartUpload", 400, "InvalidPart")
-    with pytest.raises(StoreError, match="InvalidPart") as caught:
+    with pytest.raises(CopiesRefusedError, match="InvalidPart") as caught:
         store.put_with_copies("v1/new", NEW, "v1/old")
     assert "copy_unchanged = false" in caught.value.hint
     assert bucket.unfinished_uploads() == []
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (500, "InternalError")])
+def test_what_copies_are_not_to_blame_for_stays_what_it_is(open_through, fault_proxy, bucket, status, code):
+    store = with_old(open_through(max_attempts=1), "put")
+    fault_proxy.refuse("CompleteMultipartUpload", status, code)
+    with pytest.raises(StoreError, match=code) as caught:
+        store.put_with_copies("v1/new", NEW, "v1/old")
+    assert not isinstance(caught.value, CopiesRefusedError)
