@@ -10,7 +10,6 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from offload_backend.errors import StoreError
 
 __all__ = [
-]
     "BlobInfo",
     "BlobStore",
     "Buffer",
