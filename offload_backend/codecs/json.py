@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from offload_backend.codecs.json_survey import LONG_TEXT, NotJsonError, Survey, survey
+from offload_backend.codecs.json_survey import LONG_TEXT, NotJsonError, Survey, glance, survey
 from offload_backend.codecs.source import Source
 
 __all__ = ["JsonCodec", "NotJsonError", "decode_text"]
@@ -83,6 +83,8 @@ def _pieces(value: Any, depth: int) -> Iterator[bytes]:
     if found is not None:
         yield _text(value, found)
     else:
+        if not depth:
+            glance(value)
         yield from _parts(value, depth)
 
 

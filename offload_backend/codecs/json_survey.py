@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from math import hypot, isfinite
 from operator import length_hint
 from typing import Any
 
 from offload_backend.codecs.refusal import MAX_DEPTH
 
-__all__ = ["LONG_TEXT", "NotJsonError", "Survey", "survey"]
+__all__ = ["LONG_TEXT", "NotJsonError", "Survey", "glance", "survey"]
 
 LONG_TEXT = 1024
 """Characters that make a text a long one."""
@@ -35,9 +35,30 @@ _FEW = 64
 _MANY = 256
 """So many containers are worth columns, and so many columns are the most."""
 
+_GLANCED_LEVELS = 4
+_GLANCED = 1024
+"""Elements of a level."""
+
 
 class NotJsonError(Exception):
     """Somewhere in the value is something that JSON does not hold exactly; ``explain_refusal`` finds out where."""
+
+
+def glance(value: Any) -> None:
+    """Raise :class:`NotJsonError` if the top of a heavy value shows it; what lies further down a survey will find.
+
+    So a dict of arrays beside long lists is told before the lists are written.
+    """
+    level = [value]
+    for _ in range(_GLANCED_LEVELS):
+        held = (
+            element.values() if type(element) is dict else element
+            for element in level
+            if type(element) in _CONTAINERS
+        )
+        level = list(islice(chain.from_iterable(islice(elements, _MANY) for elements in held), _GLANCED))
+        if not set(map(type, level)) <= _TYPES:
+            raise NotJsonError
 
 
 def survey(elements: Sequence[Any], depth: int, limit: float) -> Survey | None:

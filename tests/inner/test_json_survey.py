@@ -194,7 +194,17 @@ def test_no_code_of_the_value_runs(filler):
     refuse(column)
 
 
-@pytest.mark.parametrize("value", [{"a": 1, "w": np.zeros(3)}, [np.zeros(3)] * 300_000, {"x": {"y": [b"", 1]}}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": 1, "w": np.zeros(3)},
+        [np.zeros(3)] * 300_000,
+        {"x": {"y": [b"", 1]}},
+        {"losses": [0.5] * 300_000, "w": np.zeros(3)},
+        {"losses": [0.5] * 300_000, "model": {"layers": {str(n): np.zeros(3) for n in range(100)}}},
+        {"losses": [0.5] * 300_000, **dict.fromkeys("abc", 1), "rows": [[1, "x", (1,)]] * 300_000},
+    ],
+)
 def test_a_type_near_the_top_is_refused_before_anything_is_written(value):
     with patch.object(json_module, "_dumps", side_effect=AssertionError):
         refuse(value)
