@@ -186,14 +186,14 @@ def test_none_is_refused(stores, limit):
 
 def test_an_element_found_late_leaves_no_blob_and_no_ref(stores, monkeypatch):
     monkeypatch.setattr(json_module, "PIECE", 1024)
-    value = {**BIG, "last": [(1, 2), object()]}
+    value = {**BIG, "last": [*range(2000), (1, 2), object()]}
     seen: list[int] = []
     store = stores.open(HOME)
     monkeypatch.setattr(store, "_torn", lambda chunks: (seen.append(len(chunk)) or chunk for chunk in chunks))
     monkeypatch.setattr("offload_backend.blobfile.writer.CHUNK", 1024)
     with pytest.raises(UnsupportedValueError) as caught:
         stores.offloader(inline_limit=0).offload(value, TASK, "k")
-    assert caught.value.path == 'value["last"][1]'
+    assert caught.value.path == 'value["last"][2001]'
     assert (caught.value.address, caught.value.key) == (TASK, "k")
     assert len(seen) > 10
     assert store.names() == []
@@ -201,13 +201,13 @@ def test_an_element_found_late_leaves_no_blob_and_no_ref(stores, monkeypatch):
 
 def test_an_element_that_is_found_late_not_to_be_json_leaves_one_blob(stores, monkeypatch):
     monkeypatch.setattr(json_module, "PIECE", 1024)
-    value = {**BIG, "last": [(1, 2)]}
+    value = {**BIG, "last": [*range(2000), (1, 2)]}
     offloader = stores.offloader(inline_limit=0)
     text = offloader.offload(value, TASK, "k")
     assert a_ref(text).codec == "tree"
     assert stores.at[HOME].names() == [name_in(text)]
     assert offloader.resolve(text) == value
-    assert type(offloader.resolve(text)["last"][0]) is tuple
+    assert type(offloader.resolve(text)["last"][2000]) is tuple
 
 
 def test_a_value_beyond_max_value_bytes_is_refused_and_leaves_no_blob(stores):
