@@ -56,7 +56,7 @@ class JsonCodec:
 
     def decode(self, source: Source) -> Any:
         """The value; Python's cyclic garbage collector rests meanwhile, since JSON holds no cycles."""
-        return decode_text(source if isinstance(source, (bytes, bytearray)) else source.read(0, source.size))
+        return decode_text(source.read(0, source.size))
 
 
 def decode_text(data: bytes | bytearray) -> Any:
