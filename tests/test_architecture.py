@@ -64,7 +64,7 @@ DRIVERS = {
     "zstandard": ["blobfile", "peervalue"],
     "blake3": ["blobfile"],
     "orjson": ["codecs.json", "codecs.tree"],
-    "msgspec": ["codecs.json"],
+    "msgspec": ["codecs.json", "codecs.tree"],
     "numpy": [f"codecs.tree.{name}" for name in KINDS_ON_NUMPY],
     "pandas": ["codecs.tree.pandas", "codecs.tree.pandas_arrays", "codecs.tree.pandas_scalars"],
     "polars": ["codecs.tree.polars"],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import gc
+import os
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -258,3 +260,19 @@ def test_a_bytearray_may_grow_and_an_array_may_be_written():
     back[0] += b"z"
     back[1][0] = 0
     assert len(back[0]) == 101
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: (inner,), lambda inner: [{"k": inner}]])
+def test_wide_lists_in_deep_lists_stay_within_their_memory(wrap):
+    script = (
+        "import sys; sys.path[:0] = ['.']\nfrom tests.codecs.values import assert_kept\n"
+        "for depth in range(1, 60, 3):\n"
+        "    value = 1\n"
+        "    for _ in range(depth): value = [value, *[0.5] * 40] if KIND else ([value, *[None] * 40], 1)\n"
+        "    assert_kept({'a': value, 'b': (1,)})\n"
+    ).replace("KIND", str(type(wrap(1)) is list))
+    environment = {**os.environ, "PYTHONMALLOC": "debug"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

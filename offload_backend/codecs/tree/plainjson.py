@@ -11,6 +11,7 @@ from itertools import chain
 from math import isfinite
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import orjson
 
 from offload_backend.codecs.json import JsonCodec, NotJsonError
@@ -30,6 +31,8 @@ LONG_TEXT = 4096
 _FEW = 8
 _MANY = 256
 _DEEPEST = 8
+_SOUND_DEPTH = 6
+"""orjson 3.12.0 to 3.13.0 write beyond their own memory from nine levels of lists on; what is deeper is walked."""
 _CONTAINERS = frozenset({list, dict})
 _TYPES = _CONTAINERS | {str, int, float, bool, type(None)}
 _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -70,7 +73,7 @@ def node_of_json(value: Any, writer: TreeWriter) -> Json:
     depth = len(writer.path)
     if depth > _DEEPEST or (depth and len(value) < _FEW):
         return None  # the walk comes to its parts, or is as fast
-    surveyed = _survey(value, MAX_DEPTH - depth)
+    surveyed = _survey(value, min(_SOUND_DEPTH, MAX_DEPTH - depth))
     if surveyed is None or not writer.are_new(surveyed.containers):
         return None
     try:
@@ -82,14 +85,14 @@ def node_of_json(value: Any, writer: TreeWriter) -> Json:
         return None
     writer.meet(surveyed.containers, value)
     if short:
-        return cast("Json", orjson.Fragment(pieces[0]))
+        return cast("Json", msgspec.Raw(pieces[0]))
     size = sum(map(len, pieces))
     return {"$": [JSON_TEXT.tag, JSON_TEXT.version, writer.buffer(Pieces(size, lambda: pieces))]}
 
 
 def text_or_buffer(facts: list[Any], writer: Writer) -> Json:
     """Facts of many values: as they are, or if they are long, the number of the buffer with their text."""
-    text = orjson.dumps(facts)
+    text = msgspec.json.encode(facts)
     return facts if len(text) < LONG_TEXT else writer.buffer(text)
 
 

@@ -12,7 +12,7 @@ from enum import Enum
 from math import isfinite
 from typing import Any, NoReturn
 
-import orjson
+import msgspec
 
 from offload_backend.codecs.json import _collector_paused as collector_paused
 from offload_backend.codecs.refusal import MAX_DEPTH
@@ -61,12 +61,11 @@ def tree_of(value: Any, policy: ClassPolicy) -> Tree:
 
 def _tree_of(value: Any, policy: ClassPolicy) -> Tree:
     writer = TreeWriter(policy)
-    node = with_room(lambda: writer.written(value))
+    tree = with_room(lambda: writer.tree(value))
     if writer.met_again:
         again = TreeWriter(policy, writer.met_again)  # the first writer keeps all of them alive meanwhile
-        node = with_room(lambda: again.written(value))
-        writer = again
-    return writer.finished(node)
+        tree = with_room(lambda: again.tree(value))
+    return tree
 
 
 class TreeWriter:
@@ -188,13 +187,13 @@ class TreeWriter:
         self._met_in_bulk |= identities
         self._met[id(owner)] = owner
 
-    def finished(self, node: Json) -> Tree:
-        """The tree, once its root's node is written."""
-        document: dict[str, Any] = {"value": node}
+    def tree(self, value: Any) -> Tree:
+        """The tree of a value. If it has ``met_again`` any object, it is not complete."""
+        document: dict[str, Any] = {"value": self.written(value)}
         if self._shared:
             document["shared"] = self._shared
         facts, tensors = self._buffers.finished()
-        return Tree(orjson.dumps(document | facts), tensors)
+        return Tree(msgspec.json.encode(document | facts), tensors)
 
     def _object(self, value: Any) -> Json:
         if isinstance(value, Enum):
