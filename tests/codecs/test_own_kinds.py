@@ -72,7 +72,7 @@ class Point:
 
 @pytest.fixture
 def entry_point(registry):
-    registry.setattr(kinds_module, "entry_points", lambda group, name="tests": [Point()] if name == "tests" else [])
+    registry.setattr(kinds_module, "_entry_points", lambda name="tests": [Point()] if name == "tests" else [])
 
 
 def test_a_kind_of_an_entry_point_is_found(entry_point):
@@ -80,9 +80,7 @@ def test_a_kind_of_an_entry_point_is_found(entry_point):
 
 
 def test_a_kind_of_an_entry_point_is_found_by_its_tag(registry):
-    registry.setattr(
-        kinds_module, "entry_points", lambda group, name="foreign": [Point()] if name == "foreign" else []
-    )
+    registry.setattr(kinds_module, "_entry_points", lambda name="foreign": [Point()] if name == "foreign" else [])
     data = bytes(encoded((1,))).replace(b'"tuple",1,[1]', b'"foreign.thing",2,[{"$":["tuple",1,[7]]}]')
     text = '{"offload_tree":1,"value":{"$":["foreign.thing",2,[{"$":["tuple",1,[7]]}]]},"buffers":[]}'
     from tests.codecs.values import CODEC

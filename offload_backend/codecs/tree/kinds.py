@@ -8,15 +8,17 @@ group ``offload_backend.kinds``; ``examples/own_kind.py`` is one, and
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from offload_backend.blobstore import Buffer
 from offload_backend.errors import UnreadableBlobError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "Buffer",
@@ -28,6 +30,7 @@ __all__ = [
     "Writer",
     "kind_tagged",
     "kinds_for",
+    "kinds_installed",
     "register",
 ]
 
@@ -187,12 +190,20 @@ def register(kind: _KindT) -> _KindT:
 def kinds_for(value_type: type) -> list[Kind]:
     """The kinds of libraries that may accept values of this type, registered ones first."""
     tops = {base.__module__.partition(".")[0] for base in value_type.__mro__}
-    for library in _libraries():
-        if library in sys.modules and (library in tops or library not in _BUILT_IN):
-            with suppress(ImportError):  # a library that is there in part; then it has no kinds
-                _load(library)
+    for library in sorted(tops & _BUILT_IN.keys() & sys.modules.keys()):
+        with suppress(ImportError):  # a library that is there in part; then it has no kinds
+            _load(library)
     kinds = [kind for kind in _registered.values() if not kind.module or kind.module in sys.modules]
     return sorted(kinds, key=_is_built_in)
+
+
+def kinds_installed() -> list[Kind]:
+    """The kinds of installed packages that are imported: asked last, for it takes time to look for them."""
+    found: list[Kind] = []
+    for point in _entry_points():
+        if point.name in sys.modules:
+            found += _load_entry_point(point)
+    return found
 
 
 def kind_tagged(tag: str) -> Kind | None:
@@ -200,12 +211,15 @@ def kind_tagged(tag: str) -> Kind | None:
 
     Raises :class:`~offload_backend.errors.UnreadableBlobError` if the library is not installed.
     """
-    if tag not in _registered:
-        library = tag.partition(".")[0]
-        try:
+    library = tag.partition(".")[0]
+    try:
+        if tag not in _registered and library in _BUILT_IN:
             _load(library)
-        except ImportError as error:
-            raise missing_library(tag, library) from error
+        if tag not in _registered:
+            for point in _entry_points(name=library):
+                _load_entry_point(point)
+    except ImportError as error:
+        raise missing_library(tag, library) from error
     return _registered.get(tag)
 
 
@@ -221,22 +235,20 @@ def _is_built_in(kind: Kind) -> bool:
     return type(kind).__module__ in _BUILT_IN.values()
 
 
-def _libraries() -> Iterator[str]:
-    yield from _BUILT_IN
-    yield from (point.name for point in entry_points(group=ENTRY_POINTS))
-
-
 def _load(library: str) -> None:
-    """Register the library's kinds, once: those that come with this package, and those of entry points."""
-    if library in _loaded:
-        return
-    if library in _BUILT_IN:
-        _register_all(import_module(_BUILT_IN[library]).KINDS)
-    for point in entry_points(group=ENTRY_POINTS, name=library):
-        _register_all(point.load())
-    _loaded.add(library)
+    """Register the kinds for a library that come with this package, once."""
+    if library not in _loaded:
+        for kind in import_module(_BUILT_IN[library]).KINDS:
+            register(kind)
+        _loaded.add(library)
 
 
-def _register_all(kinds: Kind | Sequence[Kind]) -> None:
-    for kind in kinds if isinstance(kinds, Sequence) else (kinds,):
-        register(kind)
+def _load_entry_point(point: EntryPoint) -> list[Kind]:
+    loaded: Kind | Sequence[Kind] = point.load()
+    return [register(kind) for kind in (loaded if isinstance(loaded, Sequence) else (loaded,))]
+
+
+def _entry_points(**parameters: str) -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return entry_points(group=ENTRY_POINTS, **parameters)

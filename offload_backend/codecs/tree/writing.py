@@ -21,7 +21,7 @@ from offload_backend.codecs.tree.buffers import Buffers
 from offload_backend.codecs.tree.classes import CLASSES, ENUM
 from offload_backend.codecs.tree.columns import column_of, numbers_of
 from offload_backend.codecs.tree.containers import CONTAINERS
-from offload_backend.codecs.tree.kinds import Buffer, Fillable, Json, Kind, Pieces, kinds_for
+from offload_backend.codecs.tree.kinds import Buffer, Fillable, Json, Kind, Pieces, kinds_for, kinds_installed
 from offload_backend.codecs.tree.layout import Tensor, size_of
 from offload_backend.codecs.tree.leaves import LEAVES
 from offload_backend.codecs.tree.path import Step, dotted, shown
@@ -262,10 +262,11 @@ class TreeWriter:
         kinds = self._kinds.get(cls)
         if kinds is None:
             kinds = self._kinds[cls] = [*kinds_for(cls), *CLASSES]
-        for kind in kinds:
-            if kind.accepts(value):
-                return kind
-        return self.refuse(*why_unknown(value))
+        found = next((kind for kind in kinds if kind.accepts(value)), None)
+        if found is None:
+            kinds += (kind for kind in kinds_installed() if kind not in kinds)
+            found = next((kind for kind in kinds if kind.accepts(value)), None)
+        return found or self.refuse(*why_unknown(value))
 
     def _check_cycle(self, value: Any) -> None:
         cls = type(value)
