@@ -248,7 +248,8 @@ def _load_entry_point(point: EntryPoint) -> list[Kind]:
     return [register(kind) for kind in (loaded if isinstance(loaded, Sequence) else (loaded,))]
 
 
-def _entry_points(**parameters: str) -> Iterable[EntryPoint]:
+def _entry_points(name: str | None = None) -> Iterable[EntryPoint]:
     from importlib.metadata import entry_points
 
-    return entry_points(group=ENTRY_POINTS, **parameters)
+    found = entry_points(group=ENTRY_POINTS)
+    return found if name is None else found.select(name=name)
