@@ -251,7 +251,7 @@ def test_a_column_is_a_tensor_of_its_name():
 
 def test_a_path_leads_to_the_element():
     with pytest.raises(UnsupportedValueError) as caught:
-        encoded({"x": pd.DataFrame({"a b": [1, object()]})})
+        encoded({"x": pd.DataFrame({"c": [1, None], "a b": [1, object()]}, dtype=object)})
     assert caught.value.path == 'value["x"]["a b"][1]'
 
 

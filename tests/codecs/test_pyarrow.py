@@ -242,6 +242,12 @@ def test_compressed_streams_are_not_read(compression, table):
         table_of(stream_of(table, compression=compression))
 
 
+@pytest.mark.parametrize("more", [b"\0", b"\0" * 8, stream_of(pa.table({"a": [2]}))])
+def test_nothing_follows_a_stream(more):
+    with pytest.raises(ValueError, match="does not end where it should"):
+        table_of(stream_of(pa.table({"a": [1]})) + more)
+
+
 def test_pickled_types_are_not_read():
     metadata = {
         "ARROW:extension:name": "arrow.py_extension_type",

@@ -205,6 +205,13 @@ def test_hostile_facts(facts):
         with_facts(torch.arange(6.0), **facts)
 
 
+def test_memory_for_a_shape_is_not_made_from_nothing():
+    document, _ = document_of(torch.ones(2))
+    document["value"]["$"][2]["shape"] = [2**30]
+    with pytest.raises(ValueError, match="as large as its tensor"):
+        value_of(document, [b""])
+
+
 def test_hostile_bools_devices_and_states():
     document, _ = document_of(torch.tensor([True]))
     with pytest.raises(ValueError, match="neither true nor false"):
