@@ -61,7 +61,7 @@ class JsonCodec:
 
 def decode_text(data: bytes | bytearray) -> Any:
     """The value of a JSON text that :class:`JsonCodec` wrote; :class:`ValueError` for what is no JSON."""
-    with _collector_paused():
+    with collector_paused():
         # Of keys beyond ASCII orjson makes one text for all dicts, msgspec one for each.
         if len(data) < LONG or re.search(_KEY_BEYOND_ASCII, memoryview(data)[:_SAMPLE]):
             return orjson.loads(data)
@@ -204,7 +204,7 @@ _decoding: set[int] = set()
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     if not gc.isenabled():
         yield
         return

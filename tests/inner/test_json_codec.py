@@ -242,7 +242,7 @@ def test_a_child_forked_while_another_thread_decodes_has_its_garbage_collector()
     entered, leave = threading.Event(), threading.Event()
 
     def decode() -> None:
-        with json_module._collector_paused():
+        with json_module.collector_paused():
             entered.set()
             leave.wait(10)
 
@@ -256,3 +256,20 @@ def test_a_child_forked_while_another_thread_decodes_has_its_garbage_collector()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert gc.isenabled()
+
+
+def test_wide_lists_in_deep_ones_stay_within_their_memory():
+    """orjson 3.12.0 to 3.13.0 do not: this ends such a process."""
+    script = (
+        "from offload_backend.codecs import HeldSource, JsonCodec\n"
+        "for depth in (8, 20, 60, 120, 250):\n"
+        "    for element in (12345678901, 0.5, None):\n"
+        "        value = 1\n"
+        "        for _ in range(depth): value = [value, *[element] * 40]\n"
+        "        for _ in range(10): text = b''.join(JsonCodec().encode(value))\n"
+        "        assert JsonCodec().decode(HeldSource(text)) == value\n"
+    )
+    environment = {**os.environ, "PYTHONMALLOC": "debug"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
