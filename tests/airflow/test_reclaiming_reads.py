@@ -12,8 +12,6 @@ from offload_backend.errors import BlobNotFoundError, StoreError
 from tests.airflow.test_reclaiming_rules import home, reads, set_many, stores, task, value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.airflow.running import Running
     from tests.inner.stores import FaultyStore, Stores
 
@@ -50,15 +48,15 @@ def test_a_reader_whose_blob_was_overwritten_and_deleted_meanwhile_gets_the_newe
 
 def forbid_missing(store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """As S3 answers where s3:ListBucket is not granted."""
-    get = store.get
+    read_into = store.read_into
 
-    def forbidden(name: str) -> Iterator[bytes]:
+    def forbidden(name: str, start: int, buffer: memoryview, total: int) -> None:
         try:
-            yield from get(name)
+            read_into(name, start, buffer, total)
         except BlobNotFoundError as error:
             raise StoreError("GetObject failed: AccessDenied", reason="denied") from error
 
-    monkeypatch.setattr(store, "get", forbidden)
+    monkeypatch.setattr(store, "read_into", forbidden)
 
 
 def test_a_reader_who_is_overwritten_by_a_value_in_the_row_gets_that(
@@ -93,11 +91,11 @@ def test_a_store_that_refuses_the_blob_that_the_row_names_is_asked_once(
     refusal = StoreError("GetObject failed", reason=reason)
     calls: list[str] = []
 
-    def refused(name: str) -> Iterator[bytes]:
+    def refused(name: str, *_: Any) -> None:
         calls.append(name)
         raise refusal
 
-    monkeypatch.setattr(home(stores), "get", refused)
+    monkeypatch.setattr(home(stores), "read_into", refused)
     with pytest.raises(StoreError) as caught:
         task.task().get("k")
     assert caught.value is refusal
