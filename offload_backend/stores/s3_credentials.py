@@ -15,9 +15,22 @@ __all__ = ["credentials_of"]
 
 
 def credentials_of(settings: Configured) -> Callable[[], Credentials]:
-    """A function that gives those of the moment; it raises :class:`NoAnswerError` where there are none."""
+    """A function that gives those of the moment; :class:`NoAnswerError` where there are none to sign with."""
     static = settings.credentials
-    return _Chain(settings.profile) if static is None else lambda: static
+    return _Chain(settings.profile) if static is None else lambda: _checked(static)
+
+
+def _checked(credentials: Credentials) -> Credentials:
+    """The same, if a header can hold them; a line feed at the end is easily copied along with them."""
+    shown = f"{credentials.key}{credentials.token}"
+    try:
+        shown.encode("latin-1")
+        credentials.secret.encode()
+    except UnicodeEncodeError:
+        shown = "\n"
+    if not shown.isprintable():
+        raise NoAnswerError("MalformedCredentialsError", final=True)  # outside of the handler, which knows the text
+    return credentials
 
 
 class _Chain:
@@ -43,7 +56,7 @@ class _Chain:
         if frozen is None or not frozen.access_key:
             self._owner = 0
             raise NoAnswerError("NoCredentialsError", final=True)
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
+        return _checked(Credentials(frozen.access_key, frozen.secret_key, frozen.token or ""))
 
     def _find(self) -> Any:
         from botocore.session import Session

@@ -77,6 +77,7 @@ _ELSEWHERE = frozenset(
 _NO_CREDENTIALS = frozenset(
     {
         "CredentialRetrievalError",
+        "MalformedCredentialsError",
         "NoCredentialsError",
         "PartialCredentialsError",
         "SSOTokenLoadError",
@@ -88,6 +89,7 @@ _BAD_SETTING = frozenset(
     {"ConfigNotFound", "InvalidRegionError", "NoRegionError", "ParamValidationError", "ProfileNotFound"}
 )
 _LONGEST_CODE = 64
+_SET_CLOCK = "set the worker's clock: it differs too much from the store's"
 _GIVE_CREDENTIALS = (
     "write [offload_backend] path = s3://conn_id@bucket/prefix with an Airflow connection, set "
     "storage_options, or give the worker AWS credentials (environment, profile or role)"
@@ -189,7 +191,8 @@ def _refused(code: str, status: int, operation: str, location: str) -> StoreErro
 def _judge(code: str, status: int, operation: str) -> tuple[str, bool, str]:
     right = _RIGHTS.get(operation, "the right")
     if code in _IDENTITY:
-        return "denied", False, f"correct or renew the credentials, which also need {right}; {_GIVE_CREDENTIALS}"
+        renew = f"correct or renew the credentials, which also need {right}; {_GIVE_CREDENTIALS}"
+        return "denied", False, _SET_CLOCK if code == "RequestTimeTooSkewed" else renew
     if code in _ELSEWHERE or status in (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.TEMPORARY_REDIRECT):
         return "failed", False, "the bucket is in another region: correct region_name of the connection or options"
     if code in _DENIED or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import NamedTuple
 
@@ -225,16 +226,23 @@ def _exchange(connection: socket.socket, method: str, message: Sequence[memoryvi
         except _CLOSED as error:
             # A server that refuses a large body may say so and hang up before it has read the body.
             try:
-                response.begin()
+                _begin(response)
             except (OSError, HTTPException):
                 raise error from None
             response.will_close = True
         else:
-            response.begin()
+            _begin(response)
     except BaseException:
         response.close()
         raise
     return response
+
+
+def _begin(response: HTTPResponse) -> None:
+    """Read status and headers. An interim answer is none: what follows must not be taken for the next one's."""
+    response.begin()
+    if response.status < HTTPStatus.OK:
+        raise HTTPException("an interim answer")
 
 
 def _send(connection: socket.socket, message: Sequence[memoryview]) -> None:

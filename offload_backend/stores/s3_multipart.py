@@ -12,7 +12,7 @@ from offload_backend.errors import OffloadError, StoreError
 from offload_backend.stores.s3_errors import answer_was_lost, code_and_status
 from offload_backend.stores.s3_objects import S3Objects, SentPart, Target
 
-__all__ = ["MultipartUpload", "SendPart"]
+__all__ = ["MultipartUpload", "SendPart", "told"]
 
 ABORT_SECONDS = 10
 _STAYS_BEHIND = (
@@ -23,6 +23,19 @@ _log = logging.getLogger(__name__)
 
 SendPart: TypeAlias = Callable[[str, int], SentPart]
 """Sends one part, or has it copied: it gets the upload's id and the part's number."""
+
+
+def told(value: str, name: str, operation: str, target: Target) -> str:
+    """The value that an answer has to hold; :class:`StoreError` where it is empty: a proxy's page, perhaps."""
+    if not value:
+        raise StoreError(
+            f"the answer to {operation} holds no {name}",
+            reason="failed",
+            retryable=True,
+            location=target.location,
+            hint="check endpoint_url and what stands between worker and store",
+        )
+    return value
 
 
 class MultipartUpload:
@@ -44,7 +57,7 @@ class MultipartUpload:
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="offload-part")
         sending: list[Future[SentPart]] = []
         try:
-            upload_id = self._told(self._objects.create(self._target), "UploadId", "CreateMultipartUpload")
+            upload_id = told(self._objects.create(self._target), "UploadId", "CreateMultipartUpload", self._target)
             self._send_all(upload_id, parts, pool, sending)
             return self._complete(upload_id, [future.result() for future in sending])
         except BaseException:
@@ -70,19 +83,8 @@ class MultipartUpload:
 
     def _send(self, upload_id: str, number: int, part: SendPart) -> SentPart:
         sent = part(upload_id, number)
-        self._told(sent.etag, "ETag", "UploadPart")
+        told(sent.etag, "ETag", "UploadPart", self._target)
         return sent
-
-    def _told(self, value: str, name: str, operation: str) -> str:
-        if not value:
-            raise StoreError(
-                f"the answer to {operation} holds no {name}",
-                reason="failed",
-                retryable=True,
-                location=self._target.location,
-                hint="check endpoint_url and what stands between worker and store",
-            )
-        return value
 
     def _complete(self, upload_id: str, sent: list[SentPart]) -> str:
         try:

@@ -97,18 +97,18 @@ class Requests:
 
     def _exchange(self, request: Request) -> Answer:
         """One try; a second one at once when S3 names another region as the bucket's."""
-        answer = self._ask(request)
-        endpoint, _ = self._route
+        endpoint, connections = self._route  # which another thread may change while this one waits
+        answer = self._ask(request, endpoint, connections)
         region = answer.header("x-amz-bucket-region")
         moved = endpoint.in_region(region) if answer.status in _ELSEWHERE and region else None
         if moved is None or moved == endpoint:
             return answer
         answer.close()
-        self._route = moved, self._connections_to(moved)
-        return self._ask(request)
+        if self._route[0] != moved:
+            self._route = moved, self._connections_to(moved)
+        return self._ask(request, *self._route)
 
-    def _ask(self, request: Request) -> Answer:
-        endpoint, connections = self._route
+    def _ask(self, request: Request, endpoint: Endpoint, connections: Connections) -> Answer:
         path, query = endpoint.path(request.target.key), encoded_query(request.query)
         headers = signed(
             request.method,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from http import HTTPStatus
 from itertools import chain
 
 from offload_backend.blobstore import Buffer, CopiesRefusedError, Stretch
@@ -13,11 +14,12 @@ from offload_backend.settings import Settings
 from offload_backend.stores.parts import parts_of
 from offload_backend.stores.s3_copies import Piece, pieces_of
 from offload_backend.stores.s3_errors import code_and_status
-from offload_backend.stores.s3_multipart import MultipartUpload
+from offload_backend.stores.s3_multipart import MultipartUpload, told
 from offload_backend.stores.s3_objects import CopySource, S3Objects, SentPart, Target
 
 __all__ = ["Copying", "write_object"]
 
+_LOST = frozenset({"unreachable", "throttled"})
 _log = logging.getLogger(__name__)
 
 
@@ -27,7 +29,7 @@ def write_object(objects: S3Objects, target: Target, chunks: Iterable[Buffer], s
     first = next(parts, [])
     second = next(parts, None)
     if second is None:
-        return objects.put(target, first)
+        return _put(objects, target, first)
     every_part = chain((first, second), parts)
     del first, second  # or this frame would hold two parts in memory until the last one is sent
     upload = MultipartUpload(objects, target, concurrency=settings.concurrency)
@@ -60,7 +62,7 @@ class Copying:
             if size > settings.part_size:
                 break
         else:
-            return self._objects.put(self._target, [buffer for piece in first for buffer in piece.buffers])
+            return _put(self._objects, self._target, [buffer for piece in first for buffer in piece.buffers])
         upload = MultipartUpload(self._objects, self._target, concurrency=settings.concurrency)
         try:
             return upload.run(partial(self._part, piece) for piece in _each(first, pieces))
@@ -79,8 +81,9 @@ class Copying:
             source = CopySource(self._key, self._etag, piece.offset, piece.offset + piece.size)
             try:
                 sent = self._objects.copy_part(self._target, upload_id, number, source)
+                told(sent.etag, "ETag", "UploadPartCopy", self._target)
             except (BlobNotFoundError, StoreError) as error:
-                if isinstance(error, StoreError) and error.retryable:
+                if isinstance(error, StoreError) and error.reason in _LOST and not _failed_inside(error):
                     raise
                 self._refused = True
                 _log.info("nothing is copied, but sent: %s", code_and_status(error.__cause__)[0] or error.message)
@@ -88,6 +91,15 @@ class Copying:
                 self._sizes.append(piece.size)
                 return sent
         return _send(self._objects, self._target, piece.buffers, upload_id, number)
+
+
+def _failed_inside(error: StoreError) -> bool:
+    """Whether the store answered that it failed: some do so where they know of no copies, and take what is sent."""
+    return code_and_status(error.__cause__)[1] == HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _put(objects: S3Objects, target: Target, body: Sequence[Buffer]) -> str:
+    return told(objects.put(target, body), "ETag", "PutObject", target)
 
 
 def _each(first: list[Piece], rest: Iterator[Piece]) -> Iterator[Piece]:

@@ -41,7 +41,7 @@ def parsed(data: bytes) -> Document:
     parser.StartDoctypeDeclHandler = _refuse
     try:
         parser.Parse(data.lstrip(), True)
-    except (ExpatError, ValueError):
+    except (ExpatError, LookupError, ValueError):  # a LookupError tells of an encoding that nobody knows
         return Document("", {})
     return Document(root[0], texts)
 

@@ -116,14 +116,32 @@ def test_what_the_source_holds_is_copied_and_not_sent(open_through, fault_proxy,
         (412, "PreconditionFailed"),
         (501, "NotImplemented"),
         (400, "InvalidArgument"),
+        (500, "InternalError"),
     ],
 )
 def test_what_the_store_will_not_copy_is_sent(open_through, fault_proxy, bucket, refusal):
-    store = with_old(open_through(), "put")
+    store = with_old(open_through(max_attempts=1), "put")
     fault_proxy.refuse("UploadPartCopy", *refusal, times=0)
     assert store.put_with_copies("v1/new", NEW, "v1/old") == 0
     assert bucket.read("state/v1/new") == WANTED
     assert fault_proxy.operations.count("UploadPartCopy") == 1
+    assert bucket.unfinished_uploads() == []
+
+
+def test_a_store_that_takes_a_copy_for_an_empty_part_gets_the_bytes(open_through, fault_proxy, bucket):
+    store = with_old(open_through(), "put")
+    fault_proxy.answer("UploadPartCopy", 200, "", times=0, ETag='"d41d8cd98f00b204e9800998ecf8427e"')
+    assert store.put_with_copies("v1/new", NEW, "v1/old") == 0
+    assert bucket.read("state/v1/new") == WANTED
+
+
+def test_a_store_that_asks_to_slow_down_is_not_sent_what_it_could_copy(open_through, fault_proxy, bucket):
+    store = with_old(open_through(max_attempts=1, concurrency=1), "put")
+    fault_proxy.requests.clear()
+    fault_proxy.refuse("UploadPartCopy", 503, "SlowDown", times=0)
+    with pytest.raises(StoreError, match="SlowDown"):
+        store.put_with_copies("v1/new", NEW, "v1/old")
+    assert fault_proxy.operations.count("UploadPart") == 1
     assert bucket.unfinished_uploads() == []
 
 

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+import traceback
 from contextlib import contextmanager
 
 import pytest
@@ -212,6 +214,36 @@ def test_a_bucket_in_another_region_is_followed_where_s3_says_so(open_through, f
     assert bucket.all_keys() == {"state/v1/blob", "state/v1/other"}
 
 
+def test_a_request_that_was_under_way_while_another_found_the_region_is_repeated_there(
+    open_through, fault_proxy, bucket
+):
+    store, found, failed = open_through(max_attempts=1), threading.Event(), []
+    headers = {"x-amz-bucket-region": "eu-west-3"}
+
+    def late(*_):
+        assert found.wait(30)
+        return 301, headers, b""
+
+    def put():
+        try:
+            store.put("v1/late", [b"x"])
+        except StoreError as error:
+            failed.append(error)
+
+    fault_proxy.change("PutObject", late)
+    fault_proxy.refuse("PutObject", 301, "PermanentRedirect", x_amz_bucket_region="eu-west-3")
+    thread = threading.Thread(target=put)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not fault_proxy.requests and time.monotonic() < deadline:
+        time.sleep(0.01)
+    store.put("v1/early", [b"x"])
+    found.set()
+    thread.join()
+    assert not failed
+    assert {request.headers["authorization"].split("/")[2] for request in fault_proxy.requests[2:]} == {"eu-west-3"}
+
+
 @pytest.mark.parametrize(
     ("s3_transport", "region"),
     [("direct", ""), ("boto3", ""), ("direct", "us-east-1"), ("boto3", "us-east-1"), ("direct", "no region!")],
@@ -274,6 +306,27 @@ def test_an_answer_that_is_no_http_is_no_answer(aws_environment):
             assert (caught.value.reason, caught.value.retryable) == ("unreachable", True)
 
 
+def test_an_interim_answer_leaves_no_connection_on_which_the_real_one_follows(aws_environment):
+    with scripted(b"HTTP/1.1 103 Early Hints\r\n\r\n") as endpoint:
+        store = at(endpoint)
+        with pytest.raises(StoreError, match="HTTPClientError") as caught:
+            store.put("v1/blob", [b"x"])
+        assert caught.value.retryable
+        _, connections = store._transport()._requests._route
+        assert not connections._idle
+
+
+@pytest.mark.parametrize("name", ["key", "token"])
+@pytest.mark.parametrize("value", ["AKIA\n", "AKIA\n\N{HORIZONTAL ELLIPSIS}", "AKIA\N{HORIZONTAL ELLIPSIS}"])
+def test_credentials_that_no_header_holds_are_told_and_never_shown(bucket, fault_proxy, name, value):
+    options = {**bucket.options, "endpoint_url": fault_proxy.url, name: value}
+    with pytest.raises(StoreError, match="MalformedCredentialsError") as caught:
+        open_store(f"{bucket.url}/state", Settings(storage_options=options)).put("v1/blob", [b"x"])
+    assert caught.value.reason == "no-credentials"
+    assert "AKIA" not in "".join(traceback.format_exception(caught.value))
+    assert fault_proxy.requests == []
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -283,6 +336,7 @@ def test_an_answer_that_is_no_http_is_no_answer(aws_environment):
         b'<!DOCTYPE a [<!ENTITY b "c">]><a><d>&b;</d></a>',
         b'<!DOCTYPE a SYSTEM "http://evil.example/"><a/>',
         b"\xff\xfe\x00",
+        b'<?xml version="1.0" encoding="nobody-knows"?><a/>',
     ],
 )
 def test_what_is_no_plain_xml_says_nothing(document):

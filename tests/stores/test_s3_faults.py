@@ -83,6 +83,14 @@ def test_wrong_credentials_are_told_from_missing_rights(open_through, fault_prox
     assert "s3:PutObject" in caught.value.hint
 
 
+def test_a_wrong_clock_is_told_from_wrong_credentials(open_through, fault_proxy):
+    fault_proxy.refuse("PutObject", 403, "RequestTimeTooSkewed")
+    with pytest.raises(StoreError, match="RequestTimeTooSkewed") as caught:
+        open_through().put("v1/blob", [b"x"])
+    assert caught.value.reason == "denied"
+    assert caught.value.hint.startswith("set the worker's clock")
+
+
 @pytest.mark.parametrize("s3_transport", ["direct", "boto3", "fsspec"])
 def test_no_credentials_at_all_are_their_own_reason(bucket, monkeypatch, s3_transport):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")

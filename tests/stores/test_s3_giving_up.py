@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import traceback
+from functools import partial
 
 import pytest
 
+from offload_backend.blobstore import Stretch
 from offload_backend.errors import ConfigError, StoreError
 from offload_backend.settings import Settings
 from offload_backend.stores import s3_multipart
@@ -50,6 +52,21 @@ def test_an_answer_without_what_the_upload_needs_is_a_failed_put(
         open_through().put("v1/blob", [b"x" * 6 * MIB])
     assert (caught.value.reason, caught.value.retryable) == ("failed", True)
     assert bucket.unfinished_uploads() == []
+
+
+@pytest.mark.parametrize("s3_transport", ["direct", "boto3"])
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_page_of_somebody_else_is_no_stored_blob(open_through, fault_proxy, bucket, copies):
+    store = open_through()
+    store.put("v1/old", [b"x"])
+    fault_proxy.answer("PutObject", 200, "<html>Please log in</html>", times=0)
+    put = partial(store.put, "v1/blob", [b"x"])
+    if copies:
+        put = partial(store.put_with_copies, "v1/blob", [Stretch([b"x"], 1, 0)], "v1/old")
+    with pytest.raises(StoreError, match="PutObject holds no ETag") as caught:
+        put()
+    assert caught.value.retryable
+    assert bucket.all_keys() == {"state/v1/old"}
 
 
 @pytest.mark.parametrize(("s3_transport", "operation"), [("boto3", "DeleteObjects"), ("fsspec", "DeleteObject")])
