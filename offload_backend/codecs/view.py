@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -56,7 +57,7 @@ class HeldView:
         """See :class:`View`."""
         if isinstance(self._value, dict):
             return list(self._value)
-        return list(range(len(self._value))) if isinstance(self._value, (list, tuple)) else []
+        return list(range(len(self._value))) if isinstance(self._value, (list, tuple, deque)) else []
 
     def __len__(self) -> int:
         return len(self._value) if self.shape else len(self.keys())
@@ -65,7 +66,7 @@ class HeldView:
         return iter(self.keys())
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(self._value, (dict, list, tuple)) and not isinstance(key, slice):
+        if isinstance(self._value, (dict, list, tuple, deque)) and not isinstance(key, slice):
             return HeldView(self._value[key])
         return self._value[key]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import subprocess  # noqa: F401  # what a module imports is not its own
 from collections import namedtuple
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -77,6 +78,26 @@ class Pair(NamedTuple):
 
 class PairToo(namedtuple("PairToo", "left right")):  # noqa: PYI024, SLOT002
     """Has a ``__dict__`` of its own."""
+
+
+class PairOfThree(tuple):  # noqa: SLOT001
+    """Says of itself that it is a named tuple."""
+
+    _fields = ("left", "right")
+
+
+@dataclass(unsafe_hash=True)
+class Key:
+    """May change while it is a key."""
+
+    x: Any
+
+
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self) -> int:
+        return 1
 
 
 class Colour(enum.Enum):

@@ -388,3 +388,11 @@ def test_any_fact_may_be_anything(value):
         for junk in JUNK:
             with suppress(ValueError, UnreadableBlobError):
                 value_of({**document, "value": replaced(document["value"], way, junk)}, buffers)
+
+
+def test_texts_of_no_bytes_make_no_column():
+    array = {"type": "numpy", "data": {"dtype": "<U0", "shape": [10**6], "order": "C", "buffer": 0}}
+    index = {"$": ["pandas.rangeindex", 1, {"range": [0, 10**6, 1], "name": None}]}
+    facts = {"index": index, "name": None, "data": {"$": ["pandas.array", 1, array]}}
+    with pytest.raises(ValueError, match="no column"):
+        value_of({"value": {"$": ["pandas.series", 1, facts]}}, [b""])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from offload_backend.codecs.tree import TreeCodec
-from offload_backend.codecs.tree.allowed import AllowedClasses
+from offload_backend.codecs.tree.allowed import AllowedClasses, class_named
 from offload_backend.errors import UnreadableBlobError, UnsupportedValueError
 from tests.codecs import classes as c
 from tests.codecs.values import assert_kept, decoded, encoded, returned
@@ -319,3 +319,49 @@ def test_a_field_that_was_not_set_stays_so():
     value = c.Slots(1)
     del value.y
     assert not hasattr(assert_kept(value), "y")
+
+
+def test_a_pattern_for_a_module_is_not_one_for_what_it_imports():
+    policy = AllowedClasses(["tests.codecs.classes.*"])
+    assert class_named("tests.codecs.classes:Outer.Inner", policy) is c.Outer.Inner
+    with pytest.raises(UnreadableBlobError, match="cannot be imported"):
+        class_named("tests.codecs.classes:subprocess.Popen", policy)
+
+
+@pytest.mark.parametrize("name", [7, c.Text("z"), "\ud800"])
+def test_an_attribute_that_json_would_name_otherwise_is_refused(name):
+    point = c.Point(1)
+    vars(point)[name] = 1
+    with pytest.raises(UnsupportedValueError, match="an attribute whose name is no text"):
+        encoded(point)
+
+
+def test_what_has_become_equal_since_it_was_hashed_is_refused():
+    left, right = c.Key(1), c.Key(2)
+    made = [{left, right}, frozenset([left, (right,)]), {left: 1, right: 2}]
+    returned(made)
+    right.x = 1
+    for value in (made[0], made[2]):
+        with pytest.raises(UnsupportedValueError, match="have become equal"):
+            encoded(value)
+
+
+DEEP = WIDE = slice(1)
+for _ in range(2000):
+    DEEP = slice(DEEP)
+for _ in range(100):
+    WIDE = slice(WIDE, WIDE, WIDE)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (defaultdict(c.Unhashable()), "factory is not a class"),
+        (c.PairOfThree((1, 2, 3)), "more elements than names"),
+        (DEEP, "slices nested deeper than 8 levels"),
+        (WIDE, "slices nested deeper"),
+    ],
+)
+def test_what_is_odd_is_refused_in_words(value, message):
+    with pytest.raises(UnsupportedValueError, match=message):
+        encoded([value])

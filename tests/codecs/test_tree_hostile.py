@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import copy
+import ctypes
+import math
 import tracemalloc
 from contextlib import suppress
 from typing import Any
@@ -309,3 +311,22 @@ def test_no_buffer_belongs_to_two_values():
     assert len(reader.buffer(0)) == reader.size(0) == 100
     with pytest.raises(ValueError, match="several"):
         reader.buffer(0)
+
+
+def test_a_part_that_copies_its_buffer_lets_go_of_it():
+    size = 100_000
+    data = encoded({str(place): [math.inf] * size for place in range(40)})
+    source = HeldSource(data)
+    tracemalloc.start()
+    value = CODEC.decode(source)
+    now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(value) == 40
+    assert peak - now < 20 * 8 * size, "half of the buffers"
+
+
+def test_other_users_of_ctypes_keep_their_types(monkeypatch):
+    make = ctypes.pythonapi.PyBytes_FromStringAndSize
+    monkeypatch.setattr(make, "argtypes", (ctypes.c_void_p,))
+    assert memory_for(10, frozen=True).finish()[:0] == b""
+    assert make.argtypes == (ctypes.c_void_p,)

@@ -144,3 +144,18 @@ def test_any_graph_comes_back_in_its_shape(data):
 
 def test_a_kind_may_hand_over_what_it_made_for_the_call():
     assert_kept([deque([1, (2,)]), deque([1, (2,)]), [deque([3])] * 2])
+
+
+def test_tuples_and_bytes_of_long_lists_are_the_ones_met_elsewhere():
+    rows = [(place, "x") for place in range(100)]
+    parts = [bytes([place]) * 100 for place in range(100)]
+    back = assert_kept([rows, rows[3], parts, parts[5], [None, *rows]])
+    assert back[0][3] is back[1] is back[4][4]
+    assert back[2][5] is back[3]
+
+
+def test_bytes_that_a_long_list_repeats_are_written_once():
+    part = b"x" * 4000
+    data = encoded([part] * 100)
+    assert len(data) < 3 * len(part)
+    assert len(set(map(id, decoded(data)))) == 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 import pytest
 
 from offload_backend.codecs import HeldSource
 from offload_backend.codecs.tree.view import TreeView, open_tree
-from tests.codecs.classes import Point
+from tests.codecs.classes import Pair, Point
 from tests.codecs.values import CODEC, encoded
 
 ARRAY = np.arange(1_000_000, dtype="f8").reshape(10_000, 100)
@@ -108,3 +110,42 @@ def test_the_whole_value_can_be_read(view):
     back = view.value()
     assert back["shared"][0] is back["shared"][1]
     assert (back["layers"][0]["weight"] == ARRAY).all()
+
+
+COMPACT = {
+    "json": {"a": {str(place): [place] for place in range(3000)}},
+    "floats": [0.5, *map(float, range(999))],
+    "dict": {place: place / 2 for place in range(500)},
+    "tuple": tuple(map(float, range(300))),
+    "deque": deque(map(float, range(300))),
+    "pair": Pair(1, b"y"),
+    "few": [1, (2,), 3],
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        (["json", "a", "5"], [5]),
+        (["floats", 5], 4.0),
+        (["floats", -1], 998.0),
+        (["dict", 5], 2.5),
+        (["tuple", 7], 7.0),
+        (["deque", 8], 8.0),
+        (["pair", 1], b"y"),
+        (["few", 1, 0], 2),
+    ],
+)
+def test_what_was_written_at_once_has_parts_too(way, expected):
+    view = open_tree(HeldSource(encoded(COMPACT)), CODEC._policy)
+    for name, value in COMPACT.items():
+        assert len(view[name]) == len(view[name].keys()) == len(value)
+    for key in way:
+        view = view[key]
+    assert view.value() == expected
+
+
+def test_a_stretch_of_any_list_can_be_had():
+    view = open_tree(HeldSource(encoded(COMPACT)))
+    assert view["floats"][1:3] == [0.0, 1.0]
+    assert view["few"][1:] == [(2,), 3]

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from functools import cached_property
 from importlib import import_module
 from typing import Protocol
 
@@ -35,12 +34,8 @@ class AllowedClasses:
         self, globs: Sequence[str] = (), regexps: Sequence[str] = (), *, setting: str = "allowed_classes"
     ) -> None:
         self._globs = tuple(globs)
-        self._regexps = tuple(regexps)
+        self._compiled = [re.compile(text) for text in regexps]
         self.setting = setting
-
-    @cached_property
-    def _compiled(self) -> list[re.Pattern[str]]:
-        return [re.compile(text) for text in self._regexps]
 
     def permits(self, name: str) -> bool:
         """See :class:`ClassPolicy`."""
@@ -60,7 +55,7 @@ def why_not_importable(cls: type) -> str | None:
         return "it is defined in the script that runs, __main__"
     if "<locals>" in cls.__qualname__:
         return "it is defined inside a function"
-    if not all(part.isidentifier() for part in cls.__qualname__.split(".")):
+    if ":" in cls.__module__ or not all(part.isidentifier() for part in cls.__qualname__.split(".")):
         return "its name is not one that can be imported"
     if cls.__module__.startswith("unusual_prefix_"):
         return "it is defined in a DAG file"
@@ -94,9 +89,12 @@ def class_named(name: str, policy: ClassPolicy) -> type:
 
 
 def _find(module: str, qualified: str) -> object:
+    """What the module has under the name. The way leads through classes only: a pattern for a package is not one
+    for the modules that it imports.
+    """
     found: object = sys.modules.get(module)
-    for part in qualified.split("."):
-        found = getattr(found, part, None)
+    for number, part in enumerate(qualified.split(".")):
+        found = getattr(found, part, None) if not number or isinstance(found, type) else None
     return found
 
 

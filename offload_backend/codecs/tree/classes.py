@@ -17,7 +17,7 @@ from offload_backend.codecs.tree.facts import exactly, fields
 from offload_backend.codecs.tree.kinds import Json, Kind, Reader, Writer
 from offload_backend.errors import UnreadableBlobError
 
-__all__ = ["CLASSES", "ENUM"]
+__all__ = ["CLASSES", "ENUM", "state_nodes"]
 
 _HEAP_TYPE = 1 << 9
 _POINTER = 8
@@ -73,8 +73,10 @@ class NamedTuple:
 
     def encode(self, value: tuple[Any, ...], writer: Writer) -> Json:
         names: tuple[str, ...] = type(value)._fields  # type: ignore[attr-defined]
+        if len(names) != len(value):
+            writer.refuse("a named tuple with more elements than names, or fewer", "store tuple(value)")
         nodes = [writer.node(part, f".{name}") for name, part in zip(names, value, strict=True)]
-        return [writer.class_name(type(value)), nodes, _state_nodes(getattr(value, "__dict__", {}), writer)]
+        return [writer.class_name(type(value)), nodes, state_nodes(getattr(value, "__dict__", {}), writer)]
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         name, nodes, state = fields(facts, 3)
@@ -109,7 +111,7 @@ class ClassInstance:
         if _CACHED_HASH in state:
             state[_CACHED_HASH] = None  # as attrs does: texts hash differently in every process
         unset = [name for name in getattr(type(value), "__dataclass_fields__", ()) if not hasattr(value, name)]
-        return [writer.class_name(type(value)), _state_nodes(state, writer), unset]
+        return [writer.class_name(type(value)), state_nodes(state, writer), unset]
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         value = self.empty(facts, version, reader)
@@ -187,7 +189,10 @@ def _slots_of(cls: type) -> Iterator[tuple[str, MemberDescriptorType]]:
                 yield name, slot
 
 
-def _state_nodes(state: dict[str, Any], writer: Writer) -> dict[str, Json]:
+def state_nodes(state: dict[str, Any], writer: Writer) -> dict[str, Json]:
+    """The nodes of attributes by their names; refuses names that JSON does not hold."""
+    if not all(type(name) is str and name.encode(errors="ignore").decode() == name for name in state):
+        writer.refuse("an attribute whose name is no text", "hold it in a dict, in a field")
     return {name: writer.node(part, f".{name}") for name, part in state.items()}
 
 

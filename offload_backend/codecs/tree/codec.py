@@ -73,9 +73,7 @@ class TreeCodec:
                 memory_for(end - begin, frozen=number in document.frozen)
                 for number, (begin, end) in enumerate(places)
             ]
-            starts = (begin for begin, _ in places)
-            targets = [(begin, memory.view) for begin, memory in zip(starts, memories, strict=True) if memory.view]
-            source.fill(sorted(targets, key=lambda target: target[0]))
+            source.fill(_in_order(places, memories))
             return self._built(document, memories)
 
     def opened(self, source: Source, *, plain: bool = False) -> TreeView:
@@ -124,6 +122,13 @@ class TreeCodec:
         reader = TreeReader(document, sizes, kept.pop, self._policy, plain=self._plain)
         with collector_paused():  # it would walk the growing value, again and again
             return with_room(lambda: reader.value(document.value))
+
+
+def _in_order(places: list[tuple[int, int]], memories: list[Memory | NewBytes]) -> list[tuple[int, memoryview]]:
+    """What is to be filled from where. Nothing else may keep the list, and with it the memories."""
+    starts = (begin for begin, _ in places)
+    targets = [(begin, memory.view) for begin, memory in zip(starts, memories, strict=True) if memory.view]
+    return sorted(targets, key=lambda target: target[0])
 
 
 def _inline_text(tree: Tree, limit: int | None) -> str | None:

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
+from offload_backend.codecs.tree.containers import INLINE_BYTES
 from offload_backend.codecs.tree.facts import exactly
 from offload_backend.codecs.tree.kinds import Buffer, Json, Kind, Reader
 from offload_backend.codecs.tree.leaves import LEAVES
@@ -144,6 +145,8 @@ def _sparse(values: list[Any], writer: TreeWriter) -> Json:
 def _joined(values: list[bytes], writer: TreeWriter) -> Json:
     if sum(map(len, values)) > _SHORT_BYTES * len(values):
         return None
+    if len(max(values, key=len)) > INLINE_BYTES and not _are_new(values, writer):
+        return None
     lengths = writer.items(list(map(len, values)))
     return _list(joined=writer.buffer(b"".join(values)), lengths=lengths)
 
@@ -175,7 +178,7 @@ def _records_from(keys: list[Any], nodes: list[Any], reader: Reader) -> list[dic
 
 
 def _rows(values: list[tuple[Any, ...]], writer: TreeWriter) -> Json:
-    if not values[0] or len(set(map(len, values))) > 1 or len(set(map(id, values))) < len(values):
+    if not values[0] or len(set(map(len, values))) > 1 or not _are_new(values, writer):
         return None
     columns = zip(*values, strict=True)
     return _list(rows=[_column(list(column), place, writer) for place, column in enumerate(columns)])

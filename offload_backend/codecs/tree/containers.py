@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from offload_backend.codecs.tree.facts import exactly, fields
 from offload_backend.codecs.tree.kinds import Json, Kind, Reader, Writer
+from offload_backend.codecs.tree.leaves import LEAVES
 
 if TYPE_CHECKING:
     from offload_backend.codecs.tree.reading import TreeReader
@@ -28,6 +29,7 @@ _FACTORIES: dict[str, type[Any]] = {
 _FACTORY_NAMES = {cls: name for name, cls in _FACTORIES.items()}
 _VIEW_FORMATS = frozenset("bBhHiIlLqQfd?c")
 _SORTABLE = (str, int, bytes)
+_UNCHANGING = frozenset({*LEAVES, str, int, float, bool, bytes, type(None)}) - {slice}
 
 
 class _Kind:
@@ -69,7 +71,7 @@ class Frozen(_Kind):
 
     def encode(self, value: Iterable[Any], writer: Writer) -> Json:
         if self.cls is frozenset:
-            return cast("TreeWriter", writer).hashed(_sorted(value))
+            return _hashed(_sorted(value), writer)
         return writer.items(list(value))
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
@@ -80,7 +82,7 @@ class Set(_Kind):
     """A set: the node of the list of its elements."""
 
     def encode(self, value: set[Any], writer: Writer) -> Json:
-        return cast("TreeWriter", writer).hashed(_sorted(value))
+        return _hashed(_sorted(value), writer)
 
     def decode(self, facts: Json, version: int, reader: Reader) -> set[Any]:
         return cast("set[Any]", _distinct(set, reader.items(facts)))
@@ -97,7 +99,7 @@ class Mapping(_Kind):
 
     def encode(self, value: dict[Any, Any], writer: Writer) -> Json:
         keys, inner = list(value), cast("TreeWriter", writer)
-        facts = [inner.hashed(keys), inner.items(list(value.values()), keys)]
+        facts = [_hashed(keys, writer), inner.items(list(value.values()), keys)]
         attributes = getattr(value, "__dict__", None)  # as PyTorch sets them on the state of a model
         return [*facts, inner.node(attributes, ".__dict__")] if attributes else facts
 
@@ -127,7 +129,8 @@ class DefaultDict(Mapping):
 
     def encode(self, value: Any, writer: Writer) -> Json:
         factory: Any = value.default_factory
-        if factory is not None and factory not in _FACTORY_NAMES and not isinstance(factory, type):
+        is_class = isinstance(factory, type)
+        if factory is not None and not is_class:
             writer.refuse(
                 "a defaultdict whose factory is not a class",
                 "use list, dict or another class as the factory, or store a dict: dict(value)",
@@ -239,6 +242,23 @@ def _sorted(elements: Iterable[Any]) -> list[Any]:
     listed = list(elements)
     kinds = set(map(type, listed))
     return sorted(listed) if len(kinds) == 1 and kinds < set(_SORTABLE) else listed
+
+
+def _hashed(elements: list[Any], writer: Writer) -> Json:
+    """The node of their list; refuses those that no new set or dict would take all of."""
+    if not _UNCHANGING.issuperset(map(type, elements)) and not _are_distinct(elements):
+        writer.refuse(
+            "elements of a set, or keys of a dict, that have become equal since they were added",
+            "make it anew: set(value), dict(value)",
+        )
+    return cast("TreeWriter", writer).hashed(elements)
+
+
+def _are_distinct(elements: list[Any]) -> bool:
+    try:
+        return len(set(elements)) == len(elements)
+    except Exception:  # noqa: BLE001  # their own code runs
+        return False
 
 
 def _distinct(make: Callable[[list[Any]], Any], elements: list[Any]) -> Any:

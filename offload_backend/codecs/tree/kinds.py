@@ -193,7 +193,7 @@ def kinds_for(value_type: type) -> list[Kind]:
     for library in sorted(tops & _BUILT_IN.keys() & sys.modules.keys()):
         with suppress(ImportError):  # a library that is there in part; then it has no kinds
             _load(library)
-    kinds = [kind for kind in _registered.values() if not kind.module or kind.module in sys.modules]
+    kinds = [kind for kind in tuple(_registered.values()) if not kind.module or kind.module in sys.modules]
     return sorted(kinds, key=_is_built_in)
 
 

@@ -114,6 +114,7 @@ def _uuid_from(facts: Json, _: Reader) -> UUID:
     return UUID(hex=exactly(digits, str), is_safe=SafeUUID(safety))
 
 
+_SLICES_DEEP = 8
 _PATHS: dict[str, type[PurePosixPath | PureWindowsPath]] = {
     cls.__name__: cls for cls in (PurePosixPath, PureWindowsPath, PosixPath, WindowsPath)
 }
@@ -133,6 +134,21 @@ def _path_from(facts: Json, reader: Reader) -> Any:
 
 def _range_from(facts: Json, reader: Reader) -> range:
     return range(*(exactly(reader.value(part), int) for part in fields(facts, 3)))
+
+
+def _slice_facts(value: slice, writer: Writer) -> Json:
+    if _has_more_slices(value, _SLICES_DEEP):
+        writer.refuse(f"slices nested deeper than {_SLICES_DEEP} levels", "store start, stop and step in a tuple")
+    return [writer.node(getattr(value, name), f".{name}") for name in ("start", "stop", "step")]
+
+
+def _has_more_slices(value: slice, levels: int) -> bool:
+    """Whether there are slices in it below so many levels: single values are not told apart, so each is written."""
+    level = [value]
+    for _ in range(levels):
+        parts = (part for held in level for part in (held.start, held.stop, held.step) if type(part) is slice)
+        level = list({id(part): part for part in parts}.values())
+    return bool(level)
 
 
 def _slice_from(facts: Json, reader: Reader) -> slice:
@@ -169,12 +185,7 @@ _ALL = (
         lambda value, writer: [writer.node(part, "") for part in (value.start, value.stop, value.step)],
         _range_from,
     ),
-    Leaf(
-        "slice",
-        (slice,),
-        lambda value, writer: [writer.node(getattr(value, name), f".{name}") for name in ("start", "stop", "step")],
-        _slice_from,
-    ),
+    Leaf("slice", (slice,), _slice_facts, _slice_from),
     Leaf("ellipsis", (EllipsisType,), lambda *_: [], _nothing_from),
     Leaf("datetime.datetime", (datetime,), datetime_facts, datetime_from),
     Leaf("datetime.date", (date,), date_facts, date_from),

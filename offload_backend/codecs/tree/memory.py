@@ -58,7 +58,7 @@ def memory_for(size: int, *, frozen: bool) -> Memory | NewBytes:
 
 
 def _new_bytes(size: int) -> bytes:
-    make = ctypes.pythonapi.PyBytes_FromStringAndSize
-    make.argtypes, make.restype = (ctypes.c_char_p, ctypes.c_ssize_t), ctypes.py_object
-    made: bytes = make(None, size)
+    # A function object of our own: what ctypes.pythonapi hands out is shared, and others set its types, too.
+    prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)
+    made: bytes = prototype(("PyBytes_FromStringAndSize", ctypes.pythonapi))(None, size)
     return made

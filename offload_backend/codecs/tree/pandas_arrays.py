@@ -31,7 +31,11 @@ def column_from(node: Json, reader: Reader) -> Any:
     array = reader.value(node)
     if not isinstance(array, pd.api.extensions.ExtensionArray):
         raise ValueError("no column")  # noqa: TRY004
-    return array.to_numpy() if type(array) is pd.arrays.NumpyExtensionArray else array
+    if type(array) is not pd.arrays.NumpyExtensionArray:
+        return array
+    if array.dtype.kind == "U":  # pandas would make objects of them, however many there are of no bytes
+        raise ValueError("no column")
+    return array.to_numpy()
 
 
 class ArrayKind:

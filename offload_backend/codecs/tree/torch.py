@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from offload_backend.codecs.tree.classes import state_nodes
 from offload_backend.codecs.tree.kinds import Json, Kind, Pieces, Reader, Writer
 
 __all__ = ["KINDS"]
@@ -89,7 +90,7 @@ class TensorKind(_TorchKind):
         if value.requires_grad:
             facts["grad"] = True
         if vars(value):
-            facts["vars"] = {name: writer.node(part, f".{name}") for name, part in vars(value).items()}
+            facts["vars"] = state_nodes(vars(value), writer)
         return facts
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:

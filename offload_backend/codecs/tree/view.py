@@ -14,13 +14,16 @@ from offload_backend.codecs.tree.facts import exactly, fields
 from offload_backend.codecs.tree.kinds import Json
 from offload_backend.codecs.tree.layout import read_layout
 from offload_backend.codecs.tree.memory import Memory, NewBytes, memory_for
+from offload_backend.codecs.tree.plainjson import JSON_TEXT
 from offload_backend.codecs.tree.reading import Document, TreeReader
+from offload_backend.codecs.view import HeldView
 
 __all__ = ["TreeView", "open_tree"]
 
 _MAPPINGS = ("dict", "collections.ordereddict", "collections.counter")
 _OBJECTS = ("dataclass", "attrs.class", "pydantic.model")
-_SEQUENCES = ("tuple", "collections.deque")
+_WITH_PARTS = ("collections.deque", "namedtuple")
+_SEQUENCES = ("tuple", *_WITH_PARTS)
 _ARRAY = "numpy.ndarray"
 
 
@@ -81,6 +84,7 @@ class TreeView:
         """The tag of the kind, or the name of the JSON type."""
         self.facts: Any = facts
         """What the kind wrote down."""
+        self._read: HeldView | None = None
 
     def value(self) -> Any:
         """The value. What it shares with other parts of the tree, it has for itself."""
@@ -88,7 +92,7 @@ class TreeView:
 
     def keys(self) -> list[Any]:
         """What leads on from here: keys, positions, or names of fields."""
-        return list(self._children())
+        return self._whole().keys() if self._is_compact() else list(self._children())
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -96,7 +100,7 @@ class TreeView:
         return tuple(self.facts["shape"]) if self.kind == _ARRAY else None
 
     def __len__(self) -> int:
-        return self.shape[0] if self.shape else len(self._children())
+        return self.shape[0] if self.shape else len(self.keys())
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.keys())
@@ -104,6 +108,10 @@ class TreeView:
     def __getitem__(self, key: Any) -> Any:
         if self.kind == _ARRAY and isinstance(key, slice):
             return self._rows(key)
+        if self._is_compact():
+            return self._whole()[key]
+        if isinstance(key, slice):
+            return self.value()[key]
         children = self._children()
         if isinstance(key, int) and key < 0 and self.kind in ("list", *_SEQUENCES):
             key += len(children)
@@ -114,22 +122,29 @@ class TreeView:
     def __repr__(self) -> str:
         return f"TreeView({self.kind}{self.shape or ''})"
 
+    def _is_compact(self) -> bool:
+        """Whether what it holds was written at once: there are no nodes for it, only its value."""
+        if self.kind in _MAPPINGS:
+            return not isinstance(self.facts[1], list)
+        parts = self.facts[1] if self.kind in _WITH_PARTS else self.facts
+        return self.kind == JSON_TEXT.tag or (self.kind in ("list", *_SEQUENCES) and not isinstance(parts, list))
+
+    def _whole(self) -> HeldView:
+        self._read = self._read or HeldView(self.value())
+        return self._read
+
     def _children(self) -> dict[Any, Json]:
         facts = self.facts
         if self.kind in _OBJECTS:
             return dict(exactly(facts[1], dict))
         if self.kind in _MAPPINGS:
             keys, values = facts[0], facts[1]
-            return dict(zip(self._opened.reader().items(keys), self._listed(values), strict=False))
-        if self.kind == "collections.deque":
-            return dict(enumerate(self._listed(facts[1])))
+            return dict(zip(self._opened.reader().items(keys), values, strict=True))
         if self.kind == "object":
             return dict(facts)
-        return dict(enumerate(self._listed(facts))) if self.kind in ("list", "tuple") else {}
-
-    def _listed(self, node: Json) -> list[Json]:
-        """The nodes of a list's elements; of one that is a column there are none, only its value."""
-        return node if isinstance(node, list) else []
+        if self.kind not in ("list", *_SEQUENCES):
+            return {}
+        return dict(enumerate(facts[1] if self.kind in _WITH_PARTS else facts))
 
     def _rows(self, wanted: slice) -> Any:
         from offload_backend.codecs.tree.numpy import from_rows, rows
