@@ -109,7 +109,8 @@ class Offloader:
         """
         ref = parse_ref(text) if isinstance(text, str) else None
         if not isinstance(ref, BlobRef) or ref.codec != "tree":
-            return HeldView(self.resolve(text))
+            inline = isinstance(text, str) and ref is None
+            return HeldView(self._inline(text, plain=plain) if inline else self.resolve(text))
         from offload_backend.blobs import readable
 
         with concerning(location=shown(ref.url)), readable("tree"):
@@ -168,9 +169,9 @@ class Offloader:
         with readable(codec.name):
             return self._blobs.read(codec, ref)
 
-    def _inline(self, text: str) -> Any:
+    def _inline(self, text: str, *, plain: bool = False) -> Any:
         try:
-            return self._codecs.tree.value_of_inline(text) if is_typed(text) else json.loads(text)
+            return self._codecs.tree.value_of_inline(text, plain=plain) if is_typed(text) else json.loads(text)
         except (ValueError, RecursionError) as error:
             if isinstance(error, OffloadError):
                 raise

@@ -20,7 +20,8 @@ from offload_backend.codecs.tree.allowed import AllowedClasses
 from offload_backend.codecs.tree.codec import INLINE
 from offload_backend.codecs.tree.memory import memory_for
 from offload_backend.codecs.tree.reading import Document, TreeReader
-from offload_backend.errors import UnreadableBlobError
+from offload_backend.codecs.tree.view import open_tree
+from offload_backend.errors import BlobCorruptError, UnreadableBlobError
 from tests.codecs.classes import Colour, Model, Pair, Point
 from tests.codecs.test_tree_round_trip import COLUMNS, VALUES
 from tests.codecs.values import CODEC, QUICK, THOROUGH, encoded, values
@@ -330,3 +331,20 @@ def test_other_users_of_ctypes_keep_their_types(monkeypatch):
     monkeypatch.setattr(make, "argtypes", (ctypes.c_void_p,))
     assert memory_for(10, frozen=True).finish()[:0] == b""
     assert make.argtypes == (ctypes.c_void_p,)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"value": {"$": []}},
+        {"value": {"$": ["dict", 1, 5]}},
+        {"value": {"$": ["dict", 1, [[1], [2, 3]]]}},
+        {"value": {"$": ["numpy.ndarray", 1, {}]}},
+        {"value": {"$": ["dataclass", 1, []]}},
+        {"value": {"$": ["ref", 1, 7]}, "shared": []},
+        {"value": {"$": ["ref", 1, -1]}, "shared": [[1]]},
+    ],
+)
+def test_a_view_of_a_forged_tree_ends_in_an_error_of_ours(document):
+    with pytest.raises(BlobCorruptError):
+        len(open_tree(HeldSource(forged(document))))

@@ -84,6 +84,17 @@ def test_classes_come_back_where_they_are_allowed_and_plain_where_that_is_asked_
     assert open_value(row, path=path, plain=True)["config"].value() == {"rate": 0.1, "layers": (4, 5)}
 
 
+def test_an_object_in_the_row_itself_can_be_had_plain_too(tmp_path):
+    path = f"file://{tmp_path}/blobs"
+    with connect(path=path, core_store="memory://", allowed_classes=f"{__name__}.*") as stores:
+        task = stores.task_store("d", run_id="r", task_id="t")
+        task.set("k", VALUE["config"])
+        row = task._namespace._core_store.get(task._namespace.address, "k").text
+    assert open_value(row, path=path, plain=True).value() == {"rate": 0.1, "layers": (4, 5)}
+    with pytest.raises(UnreadableBlobError, match="may not be read here"):
+        open_value(row, path=path)
+
+
 def test_a_ref_and_its_row_open_alike(stored):
     row, path = stored
     ref = json.loads(row)["__airflow_state_ref__"]

@@ -74,7 +74,7 @@ class TreeCodec:
                 for number, (begin, end) in enumerate(places)
             ]
             source.fill(_in_order(places, memories))
-            return self._built(document, memories)
+            return self._built(document, memories, plain=self._plain)
 
     def opened(self, source: Source, *, plain: bool = False) -> TreeView:
         """A look into the value, which reads its structure now and the rest when it is asked for."""
@@ -95,7 +95,7 @@ class TreeCodec:
         tree = tree_of(value, self._policy)
         return _inline_text(tree, limit), pieces_of(tree.text, tree.tensors)
 
-    def value_of_inline(self, text: str) -> Any:
+    def value_of_inline(self, text: str, *, plain: bool = False) -> Any:
         """The value of a text that :meth:`inline_text` gave. Raises as :meth:`decode`."""
         with _only_value_errors():
             if not text.startswith(INLINE) or not text.isascii():
@@ -113,13 +113,13 @@ class TreeCodec:
                 memory = memory_for(len(data), frozen=number in document.frozen)
                 memory.view[:] = data
                 memories.append(memory)
-            return self._built(document, memories)
+            return self._built(document, memories, plain=plain or self._plain)
 
-    def _built(self, document: Document, memories: list[Memory | NewBytes]) -> Any:
+    def _built(self, document: Document, memories: list[Memory | NewBytes], *, plain: bool) -> Any:
         kept: dict[int, Memory | NewBytes] = dict(enumerate(memories))
         sizes = [len(memory.view) for memory in memories]
         memories.clear()  # the value's parts take over, one by one, and a part that copies lets go of its buffer
-        reader = TreeReader(document, sizes, kept.pop, self._policy, plain=self._plain)
+        reader = TreeReader(document, sizes, kept.pop, self._policy, plain=plain)
         with collector_paused():  # it would walk the growing value, again and again
             return with_room(lambda: reader.value(document.value))
 

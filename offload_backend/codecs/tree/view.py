@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from offload_backend.codecs.tree.memory import Memory, NewBytes, memory_for
 from offload_backend.codecs.tree.plainjson import JSON_TEXT
 from offload_backend.codecs.tree.reading import Document, TreeReader
 from offload_backend.codecs.view import HeldView
+from offload_backend.errors import BlobCorruptError, OffloadError
 
 __all__ = ["TreeView", "open_tree"]
 
@@ -24,6 +26,7 @@ _MAPPINGS = ("dict", "collections.ordereddict", "collections.counter")
 _OBJECTS = ("dataclass", "attrs.class", "pydantic.model")
 _WITH_PARTS = ("collections.deque", "namedtuple")
 _SEQUENCES = ("tuple", *_WITH_PARTS)
+_LISTED = ("list", *_SEQUENCES, *_MAPPINGS)
 _ARRAY = "numpy.ndarray"
 
 
@@ -70,16 +73,14 @@ class TreeView:
 
     ``view[key]`` is a view of what a dict, list, tuple or object holds there; of a NumPy array
     ``view[10:20]`` are these rows, and only they are read. :meth:`value` reads everything below. Raises
-    :class:`KeyError` or :class:`IndexError` for what is not there, and as the codec's ``decode`` does.
+    :class:`KeyError` or :class:`IndexError` for what is not there, an ``OffloadError`` for all else.
     """
 
     def __init__(self, opened: _Opened, node: Json) -> None:
-        if isinstance(node, dict) and node.get("$", [None])[0] == "ref":
-            node = opened.document.shared[exactly(node["$"][2], int)]
+        with _taken_for_damage():
+            node, kind, facts = _taken_apart(node, opened.document.shared)
         self._opened = opened
         self._node = node
-        tagged = isinstance(node, dict) and "$" in node
-        kind, _, facts = fields(node["$"], 3) if tagged else (_json_type(node), 1, node)  # type: ignore[index, call-overload]
         self.kind: str = kind
         """The tag of the kind, or the name of the JSON type."""
         self.facts: Any = facts
@@ -88,7 +89,8 @@ class TreeView:
 
     def value(self) -> Any:
         """The value. What it shares with other parts of the tree, it has for itself."""
-        return self._opened.value(self._node)
+        with _taken_for_damage():
+            return self._opened.value(self._node)
 
     def keys(self) -> list[Any]:
         """What leads on from here: keys, positions, or names of fields."""
@@ -97,7 +99,8 @@ class TreeView:
     @property
     def shape(self) -> tuple[int, ...] | None:
         """Of a NumPy array."""
-        return tuple(self.facts["shape"]) if self.kind == _ARRAY else None
+        with _taken_for_damage():
+            return tuple(self.facts["shape"]) if self.kind == _ARRAY else None
 
     def __len__(self) -> int:
         return self.shape[0] if self.shape else len(self.keys())
@@ -124,32 +127,33 @@ class TreeView:
 
     def _is_compact(self) -> bool:
         """Whether what it holds was written at once: there are no nodes for it, only its value."""
-        if self.kind in _MAPPINGS:
-            return not isinstance(self.facts[1], list)
-        parts = self.facts[1] if self.kind in _WITH_PARTS else self.facts
-        return self.kind == JSON_TEXT.tag or (self.kind in ("list", *_SEQUENCES) and not isinstance(parts, list))
+        with _taken_for_damage():
+            parts = self.facts[1] if self.kind in (*_WITH_PARTS, *_MAPPINGS) else self.facts
+        return self.kind == JSON_TEXT.tag or (self.kind in _LISTED and not isinstance(parts, list))
 
     def _whole(self) -> HeldView:
         self._read = self._read or HeldView(self.value())
         return self._read
 
     def _children(self) -> dict[Any, Json]:
-        facts = self.facts
-        if self.kind in _OBJECTS:
-            return dict(exactly(facts[1], dict))
-        if self.kind in _MAPPINGS:
-            keys, values = facts[0], facts[1]
-            return dict(zip(self._opened.reader().items(keys), values, strict=True))
-        if self.kind == "object":
-            return dict(facts)
-        if self.kind not in ("list", *_SEQUENCES):
-            return {}
-        return dict(enumerate(facts[1] if self.kind in _WITH_PARTS else facts))
+        with _taken_for_damage():
+            facts = self.facts
+            if self.kind in _OBJECTS:
+                return dict(exactly(facts[1], dict))
+            if self.kind in _MAPPINGS:
+                keys, values = facts[0], facts[1]
+                return dict(zip(self._opened.reader().items(keys), values, strict=True))
+            if self.kind == "object":
+                return dict(facts)
+            if self.kind not in ("list", *_SEQUENCES):
+                return {}
+            return dict(enumerate(facts[1] if self.kind in _WITH_PARTS else facts))
 
     def _rows(self, wanted: slice) -> Any:
         from offload_backend.codecs.tree.numpy import from_rows, rows
 
-        start, stop, step = wanted.indices(self.facts["shape"][0])
+        with _taken_for_damage():
+            start, stop, step = wanted.indices(self.facts["shape"][0])
         if step != 1 or "buffer" not in self.facts:
             return self.value()[wanted]
         stop = max(start, stop)
@@ -157,8 +161,9 @@ class TreeView:
             begin, end = rows(self.facts, start, stop)
         except ValueError:  # its rows do not lie one after another
             return self.value()[wanted]
-        memory = self._opened.stretch(exactly(self.facts["buffer"], int), begin, end)
-        return from_rows(self.facts, memory, stop - start)
+        with _taken_for_damage():
+            memory = self._opened.stretch(exactly(self.facts["buffer"], int), begin, end)
+            return from_rows(self.facts, memory, stop - start)
 
 
 def open_tree(source: Source, policy: ClassPolicy | None = None, *, plain: bool = False) -> TreeView:
@@ -168,6 +173,29 @@ def open_tree(source: Source, policy: ClassPolicy | None = None, *, plain: bool 
     """
     opened = _Opened(source, policy or AllowedClasses(), plain=plain)
     return TreeView(opened, opened.document.value)
+
+
+def _taken_apart(node: Json, shared: list[Json]) -> tuple[Json, str, Json]:
+    """The node, or the shared one that it stands for; its kind, and what that wrote down."""
+    if isinstance(node, dict) and "$" in node:
+        tag, _, facts = fields(node["$"], 3)
+        if tag != "ref":
+            return node, exactly(tag, str), facts
+        if exactly(facts, int) < 0:
+            raise ValueError("no shared object")
+        return _taken_apart(shared[facts], [])  # none of them is a reference itself
+    return node, _json_type(node), node
+
+
+@contextmanager
+def _taken_for_damage() -> Iterator[None]:
+    """Whatever hostile facts set off: :meth:`TreeCodec.decode` is checked as a whole, a view piece by piece."""
+    try:
+        yield
+    except (OffloadError, MemoryError):
+        raise
+    except Exception as error:
+        raise BlobCorruptError("the bytes are not tree", hint="set the key again, or delete it") from error
 
 
 def _json_type(node: Json) -> str:
