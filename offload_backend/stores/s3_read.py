@@ -60,7 +60,7 @@ def fill_buffer(ask: Ask, location: str, *, attempts: int, start: int, buffer: m
 
     def take(reader: ObjectReader, offset: int) -> memoryview:
         rest = buffer[offset - start :]
-        if not rest and whole and reader.length is None and reader.read(1):
+        if not rest and whole and reader.length is None and _goes_on(reader, location):
             raise _of_another_size(location, total)
         return rest[: reader.readinto(rest)] if rest else rest
 
@@ -109,6 +109,14 @@ def _same_object(reader: ObjectReader, offset: int, end: int | None, etag: str, 
     if ranged and not reader.content_range.startswith(f"bytes {offset}-"):
         raise StoreError("the store ignores requests for a range", reason="failed", location=location)
     return reader.etag
+
+
+def _goes_on(reader: ObjectReader, location: str) -> bool:
+    """Whether more bytes come. If the answer breaks off here, asking for the rest would prove nothing."""
+    try:
+        return bool(reader.read(1))
+    except NoAnswerError as error:
+        raise s3_error(error, "GetObject", location) from error
 
 
 def _of_another_size(location: str, total: int) -> BlobCorruptError:

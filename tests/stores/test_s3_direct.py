@@ -65,7 +65,7 @@ def scripted(*answers, read=True):
 
 def at(endpoint, **settings):
     options = {"endpoint_url": endpoint, **CREDENTIALS}
-    return open_store("s3://bucket/state", Settings(storage_options=options, max_attempts=1, **settings))
+    return open_store("s3://bucket/state", Settings(storage_options=options, **{"max_attempts": 1, **settings}))
 
 
 def answer(body=b"", status="200 OK", **headers):
@@ -296,6 +296,13 @@ def test_chunked_answers_are_read_to_their_end(aws_environment):
                 store.read_into("v1/blob", 0, memoryview(bytearray(size)), size)
         with pytest.raises(StoreError, match="IncompleteReadError"):
             store.read_into("v1/blob", 0, memoryview(buffer), 10)
+
+
+def test_an_answer_whose_end_is_lost_does_not_make_the_blob_a_damaged_one(aws_environment, no_backoff):
+    cut = answer(b"a\r\n0123456789\r\n", Content_Length="", Transfer_Encoding="chunked")
+    with scripted(cut) as endpoint, pytest.raises(StoreError, match="IncompleteReadError") as caught:
+        at(endpoint, max_attempts=3).read_into("v1/blob", 0, memoryview(bytearray(10)), 10)
+    assert caught.value.retryable
 
 
 def test_an_answer_that_is_no_http_is_no_answer(aws_environment):
