@@ -15,6 +15,7 @@ from offload_backend.errors import BlobCorruptError, InvalidKeyError, Unreadable
 
 __all__ = [
     "CHUNK",
+    "FLOW",
     "FORMAT",
     "HEADER_MAGIC",
     "MAX_HEADER",
@@ -32,6 +33,9 @@ __all__ = [
 FORMAT = 2
 CHUNK = 4 * 1024 * 1024
 """The most bytes of the encoded value in a frame."""
+
+FLOW = 1024 * 1024
+"""So many in a frame of what comes in small pieces: little waits, and equal beginnings make equal frames."""
 
 OWN_FRAME = 1024 * 1024
 """A view of so many bytes begins a frame of its own, so that an array's frames depend on the array alone."""

@@ -54,12 +54,13 @@ class SealedBlob:
         self.size = raw
         self.verified: dict[int, tuple[bytes, int, int]] = {}
         self._blob_id = blob_id
+        self._is_held = size <= WHOLE
         if not 0 < seal <= min(size, most_sealed_bytes(raw)):
             raise BlobCorruptError(f"a blob of {size} bytes has no seal of {seal}")
-        if size <= WHOLE:
-            self._stored, self._threads, self._most = _held(fetch, size), threads_for(_MOST_THREADS), CHUNK
+        if self._is_held:
+            self._stored, self._threads = _held(fetch, size), threads_for(_MOST_THREADS)
         else:
-            self._stored, self._threads, self._most = _fetched(fetch), concurrency, FETCH
+            self._stored, self._threads = _fetched(fetch), concurrency
         self.seal = Seal.parse(bytes(self._stored(size - seal, seal)), size=size, raw=raw, blake3=blake3)
         self._header, *self._places = self.seal.places
         self._raw_starts = [place.raw_start for place in self._places]
@@ -97,6 +98,10 @@ class SealedBlob:
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    def close(self) -> None:
+        """Give back the memory for what is stored. Nothing can be read afterwards."""
+        self._stored = _closed
+
     def _require(self, start: int, length: int) -> None:
         if start < 0 or length < 0 or start + length > self.size:
             raise ValueError("the encoded value has no such stretch")
@@ -107,12 +112,18 @@ class SealedBlob:
         if not self._places or (targets and targets[0][0] == 0):
             job.frames.append((self._header, []))
         for place, pieces in self._wanted(targets):
-            if job.frames and (job.end != place.start or job.size + place.size > self._most):
+            if job.frames and (job.end != place.start or self._enough(job, place)):
                 yield job
                 job = _Job()
             job.frames.append((place, pieces))
         if job.frames:
             yield job
+
+    def _enough(self, job: _Job, place: Place) -> bool:
+        """Whether the frame is too much for the job: of stored bytes, or where those are here, of work."""
+        if self._is_held:
+            return job.raw + place.raw > CHUNK
+        return job.size + place.size > FETCH
 
     def _wanted(self, targets: Sequence[Target]) -> Iterator[tuple[Place, list[Target]]]:
         """Each frame that is needed, with the targets' parts in it."""
@@ -172,6 +183,14 @@ class _Job:
     @property
     def size(self) -> int:
         return self.end - self.start
+
+    @property
+    def raw(self) -> int:
+        return sum(place.raw for place, _ in self.frames)
+
+
+def _closed(_start: int, _size: int) -> memoryview:
+    raise ValueError("the blob was closed")
 
 
 def _held(fetch: Fetch, size: int) -> Stored:

@@ -12,7 +12,7 @@ from typing import Any
 
 import zstandard
 
-from offload_backend.blobfile.frames import CHUNK, OWN_FRAME, Frame, digest_of, header_frame, raw_frame
+from offload_backend.blobfile.frames import CHUNK, FLOW, OWN_FRAME, Frame, digest_of, header_frame, raw_frame
 from offload_backend.blobfile.seal import seal_of
 from offload_backend.blobstore import Buffer
 from offload_backend.errors import UnsupportedValueError
@@ -164,7 +164,7 @@ def _may_change(buffer: Buffer) -> bool:
 
 
 def _cut(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
-    """The same bytes in chunks of at most ``CHUNK``, full ones wherever a stream of small pieces allows."""
+    """The same bytes in chunks: of ``CHUNK`` where a piece is so large, of ``FLOW`` where small ones come."""
     waiting: list[Buffer] = []
     held = 0
     for piece in pieces:
@@ -178,8 +178,8 @@ def _cut(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
             continue
         # What a producer yields it may use again; bytes it cannot, and a large view is of the value's own memory.
         part: Buffer = piece if type(piece) is bytes else bytes(piece)
-        while held + len(part) >= CHUNK:
-            view, missing = memoryview(part), CHUNK - held
+        while held + len(part) >= FLOW:
+            view, missing = memoryview(part), FLOW - held
             yield b"".join([*waiting, view[:missing]])
             waiting, held, part = [], 0, view[missing:]
         if part:

@@ -7,17 +7,18 @@ It also reads the text, unless that is long: then msgspec does, which keeps no d
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from math import inf
 from typing import Any
 
 import orjson
 
 from offload_backend.codecs.json_survey import LONG_TEXT, NotJsonError, Survey, glance, survey
+from offload_backend.codecs.refusal import find_refusal
 from offload_backend.codecs.source import Source
 
 __all__ = ["JsonCodec", "NotJsonError", "decode_text"]
@@ -32,6 +33,11 @@ _MOST = 2
 """Times a piece that what becomes one may weigh: of values alike, each weighs at most twice its text."""
 
 _SPLIT_DEPTH = 8
+
+_SOUND = 8
+"""Levels that orjson is given at most. Releases of it (3.11.9, 3.12.0 to 3.13.0) write beyond their own memory for
+lists in lists in lists, the first seen from ten levels on."""
+
 _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _KEY_BEYOND_ASCII = rb'[\x80-\xff][^"\\]*":'
 _SAMPLE = 4096
@@ -56,7 +62,9 @@ class JsonCodec:
 
     def decode(self, source: Source) -> Any:
         """The value; Python's cyclic garbage collector rests meanwhile, since JSON holds no cycles."""
-        return decode_text(source.read(0, source.size))
+        text = source.read(0, source.size)
+        source.close()
+        return decode_text(text)
 
 
 def decode_text(data: bytes | bytearray) -> Any:
@@ -81,7 +89,7 @@ def _decode_long(data: bytes | bytearray) -> Any:
 def _pieces(value: Any, depth: int) -> Iterator[bytes]:
     found = survey((value,), depth, _MOST * PIECE)
     if found is not None:
-        yield _text(value, found)
+        yield _text(value, found, depth)
     else:
         if not depth:
             glance(value)
@@ -93,7 +101,7 @@ def _parts(value: Any, depth: int) -> Iterator[bytes]:
     if type(value) is str:
         yield from _pieces_of_text(value)
     elif depth >= _SPLIT_DEPTH:
-        yield _whole(value, depth)
+        yield _deep_text(value, depth)
     elif type(value) is list:
         yield from _pieces_of_list(value, depth)
     else:
@@ -122,7 +130,7 @@ def _pieces_of_list(items: list[Any], depth: int) -> Iterator[bytes]:
             yield mark
             yield from _parts(batch[0], depth + 1)
         else:
-            text = _text(batch, found)
+            text = _text(batch, found, depth)
             yield b"".join((mark, memoryview(text)[1:-1]))
             count = _next_count(count, len(text))
         start += len(batch)
@@ -149,7 +157,7 @@ def _pieces_of_dict(items: dict[Any, Any], depth: int) -> Iterator[bytes]:
             yield mark + _dumps(dict.fromkeys(batch))[1 : -len(b"null}")]
             yield from _pieces(values[start], depth + 1)
         else:
-            text = _text(batch, found)
+            text = _text(batch, found, depth)
             yield b"".join((mark, memoryview(text)[1:-1]))
             count = _next_count(count, len(text))
         start += len(batch)
@@ -164,7 +172,9 @@ def _next_count(count: int, size: int) -> int:
     return max(1, min(4 * count, count * PIECE // size))
 
 
-def _text(value: Any, found: Survey) -> bytes:
+def _text(value: Any, found: Survey, depth: int) -> bytes:
+    if found.levels > _SOUND:
+        return _deep_text(value, depth)
     if found.has_long_text:
         with suppress(RuntimeError):  # if the stack is full, or another thread changes a dict; see check
             value = _renewed(value)
@@ -173,13 +183,20 @@ def _text(value: Any, found: Survey) -> bytes:
     return text
 
 
-def _whole(value: Any, depth: int) -> bytes:
-    """The text of a value of any weight."""
-    _dumps(value)  # ends a cycle before it branches, which a survey does not
-    found = survey((value,), depth, inf)
-    if found is None:  # no weight exceeds infinity
-        raise NotJsonError
-    return _text(value, found)
+def _deep_text(value: Any, depth: int) -> bytes:
+    """The text of a value of any weight and depth, looked at element by element; ``depth`` levels lie above it."""
+    try:
+        text = _deep_dumps(value)
+        # Afterwards, and compared, so that what another thread changes meanwhile is noticed.
+        if find_refusal(value, depth) is not None or json.loads(text) != value:
+            raise NotJsonError
+        return text.encode()
+    except (RecursionError, TypeError, ValueError):
+        raise NotJsonError from None
+
+
+def _deep_dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, check_circular=False, separators=(",", ":"))
 
 
 def _dumps(value: Any) -> bytes:

@@ -70,6 +70,7 @@ def survey(elements: Sequence[Any], depth: int, limit: float) -> Survey | None:
     columns = [elements] if elements else []
     while columns:
         depth += 1
+        found.levels += 1
         if depth > MAX_DEPTH:
             raise NotJsonError
         below: list[Sequence[Any]] = []
@@ -84,12 +85,14 @@ def survey(elements: Sequence[Any], depth: int, limit: float) -> Survey | None:
 class Survey:
     """What was found so far.
 
-    ``room`` is the weight that is left, below zero if there was too much. ``has_long_text`` tells of texts beyond
-    ASCII; among many short ones it may overlook some.
+    ``room`` is the weight that is left, below zero if there was too much. ``levels`` is how deep the elements go,
+    they themselves being one. ``has_long_text`` tells of texts beyond ASCII; among many short ones it may overlook
+    some.
     """
 
     def __init__(self, room: float) -> None:
         self.room = room
+        self.levels = 0
         self.has_long_text = False
         self._families: list[tuple[Sequence[Any], list[Any]]] = []
         self._floats: list[Sequence[Any]] = []

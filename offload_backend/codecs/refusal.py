@@ -1,6 +1,7 @@
-"""Why a value is not JSON, and where, for what can store nothing else: a class of one's own that holds rows.
+"""Why a value is not JSON, and where: element by element, so clarity goes before speed.
 
-For the error only, so clarity goes before speed.
+For errors of what can store nothing else, a class of one's own that holds rows; and for what is nested so deeply
+that nothing faster is safe.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from offload_backend.errors import UnsupportedValueError
 
-__all__ = ["MAX_DEPTH", "explain_refusal"]
+__all__ = ["MAX_DEPTH", "explain_refusal", "find_refusal"]
 
 MAX_DEPTH = 254
 """Deepest nesting, orjson's limit when writing (its limit when reading is 1024)."""
@@ -36,18 +37,24 @@ _Problem = tuple[str, str]
 def explain_refusal(value: Any) -> UnsupportedValueError:
     """The error for the first element, in reading order, that JSON cannot hold exactly."""
     try:
-        for path, element in _walk(value):
-            problem = _problem(element, depth=len(path) + 1)
-            if problem:
-                message, hint = problem
-                return UnsupportedValueError(message, path=_show(path), hint=hint)
+        refusal = find_refusal(value)
     except RuntimeError:
-        pass  # a dict that changes while it is walked
-    return UnsupportedValueError(
+        refusal = None  # a dict that changes while it is walked
+    return refusal or UnsupportedValueError(
         "the value changed while it was being stored",
         path="value",
         hint="let other threads wait, or set a copy: copy.deepcopy(value)",
     )
+
+
+def find_refusal(value: Any, depth: int = 0) -> UnsupportedValueError | None:
+    """The same, or ``None`` if JSON holds all of it, ``depth`` levels below the value that is stored."""
+    for path, element in _walk(value):
+        problem = _problem(element, depth=depth + len(path) + 1)
+        if problem:
+            message, hint = problem
+            return UnsupportedValueError(message, path=_show(path), hint=hint)
+    return None
 
 
 def _walk(value: Any) -> Iterator[tuple[_Path, Any]]:

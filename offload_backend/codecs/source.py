@@ -25,6 +25,11 @@ class Source(Protocol):
         ...
 
 
+    def close(self) -> None:
+        """Give back its memory, before the value takes more. Nothing can be read afterwards."""
+        ...
+
+
 class HeldSource:
     """An encoded value that is in memory already."""
 
@@ -50,3 +55,7 @@ class HeldSource:
             if start < 0 or start + len(memory) > len(view):
                 raise ValueError("the encoded value has no such stretch")
             memory[:] = view[start : start + len(memory)]
+
+    def close(self) -> None:
+        """See :class:`Source`."""
+        self._data = b""

@@ -17,6 +17,7 @@ import pytest
 import zstandard
 
 from offload_backend.blobfile import CHUNK, BlobFile, SealedBlob, read_whole, reader, seal, writer
+from offload_backend.blobfile.frames import FLOW
 from offload_backend.blobstore import Buffer
 from offload_backend.errors import BlobCorruptError
 
@@ -159,6 +160,7 @@ def limits(
     with pytest.MonkeyPatch.context() as patch:
         for module in (writer, seal):
             patch.setattr(module, "CHUNK", chunk)
+        patch.setattr(writer, "FLOW", min(chunk, FLOW))
         patch.setattr(reader, "CHUNK", max(chunk, 1024))  # the smallest window of Zstandard
         for module in (writer, seal):
             patch.setattr(module, "OWN_FRAME", own)

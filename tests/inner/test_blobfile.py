@@ -25,7 +25,7 @@ from offload_backend.blobfile import (
     most_stored_bytes,
     writer,
 )
-from offload_backend.blobfile.frames import OWN_FRAME
+from offload_backend.blobfile.frames import FLOW, OWN_FRAME
 from offload_backend.errors import BlobCorruptError, InvalidKeyError, StoreError, UnsupportedValueError
 from tests.inner.blobs import HEADER, MIB, NOISE, OTHER, TEXT, Stored, frames_of, limits, seek_table, threads
 from tests.inner.stores import BIG, HOME, TASK
@@ -65,14 +65,14 @@ def test_what_went_in_comes_out_however_it_is_cut(content, chunk, own, level, cu
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 5])
-def test_the_frames_hold_exactly_a_chunk_each_and_the_rest(size):
+def test_the_frames_hold_exactly_so_much_each_and_the_rest(size):
     pieces = [NOISE[start : min(start + MIB - 7, size)] for start in range(0, size, MIB - 7)]
-    for stored in (Stored(NOISE[:size]), Stored(*pieces)):
+    for stored, most in ((Stored(NOISE[:size]), CHUNK if size >= CHUNK else FLOW), (Stored(*pieces), FLOW)):
         assert stored.read() == NOISE[:size]
         chunks = [raw for _, raw in seek_table(stored.data)][1:-1]
         assert sum(chunks) == size
-        assert all(raw == CHUNK for raw in chunks[:-1])
-        assert all(0 < raw <= CHUNK for raw in chunks)
+        assert all(raw == most for raw in chunks[:-1])
+        assert all(0 < raw <= most for raw in chunks)
 
 
 @pytest.mark.parametrize("content", [NOISE, TEXT * 2000], ids=["noise", "text"])
@@ -183,12 +183,12 @@ def test_a_large_view_has_the_same_frames_whatever_came_before_and_comes_after(b
     for around in ([before], [before[:100], before[100:]]):
         beside = frames_of(Stored(*around, view, b"after").data)[1:-2]
         assert beside[-len(alone) :] == alone
-        assert len(beside) == len(alone) + bool(before)
+        assert len(beside) == len(alone) + -(-len(before) // FLOW)
 
 
 def test_small_views_and_bytes_share_frames():
     pieces = [memoryview(NOISE)[: OWN_FRAME - 1], b"x", memoryview(bytearray(OWN_FRAME - 1)), bytearray(OWN_FRAME)]
-    assert [raw for _, raw in seek_table(Stored(*pieces).data)] == [0, 3 * OWN_FRAME - 1, 0]
+    assert [raw for _, raw in seek_table(Stored(*pieces).data)] == [0, FLOW, FLOW, FLOW - 1, 0]
 
 
 @QUICK

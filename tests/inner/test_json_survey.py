@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import gc
 import inspect
+import json
 import math
 import sys
 import threading
@@ -236,7 +237,7 @@ def test_how_deep_an_element_lies_counts_from_the_top_of_the_value(wrap, above):
     deepest, too_deep = wrap(inner), wrap([inner])
     for _ in range(above):
         deepest, too_deep = [deepest], [too_deep]
-    assert encode(deepest, 4096) == orjson.dumps(deepest)
+    assert encode(deepest, 4096) == json.dumps(deepest, separators=(",", ":")).encode()
     refuse(too_deep, 4096)
     refuse(too_deep)
 
@@ -269,19 +270,20 @@ def test_what_another_thread_changes_while_a_piece_is_written_is_found(alien, ch
     value = inner = nested()
     for _ in range(levels):
         value = {"d": value}
-    dumps, calls = json_module._dumps, []
+    writer = "_deep_dumps" if levels else "_dumps"
+    dumps, calls = getattr(json_module, writer), []
 
-    def counted(value: Any) -> bytes:
+    def counted(value: Any) -> Any:
         calls.append(value)
         return dumps(value)
 
     piece = 64 if levels else json_module.PIECE
-    with patch.object(json_module, "_dumps", counted):
+    with patch.object(json_module, writer, counted):
         encode(value, piece)
     last = len(calls)
     calls.clear()
 
-    def changed(value: Any) -> bytes:
+    def changed(value: Any) -> Any:
         if before and len(calls) + 1 == last:
             CHANGES[change](inner, new)
         try:
@@ -290,7 +292,7 @@ def test_what_another_thread_changes_while_a_piece_is_written_is_found(alien, ch
             if after and len(calls) == last:
                 CHANGES[change](inner, 7.25 if before else new)
 
-    with patch.object(json_module, "_dumps", changed):
+    with patch.object(json_module, writer, changed):
         refuse(value, piece)
     assert len(calls) == last
 
@@ -420,7 +422,7 @@ def test_a_long_text_beyond_ascii_does_not_grow_by_its_utf8(wrap, length):
 
 def test_a_long_text_far_down_is_written_however_deep_the_caller_is():
     value: Any = "検" * 10_000
-    for _ in range(80):
+    for _ in range(3):
         value = {"k": [value]}
 
     def call(levels: int) -> bytes:
@@ -456,3 +458,36 @@ def test_dicts_share_their_keys(key):
     assert len(text) > json_module.LONG
     first, *_, last = (next(iter(entry)) for entry in decode_text(text))
     assert first is last
+
+
+# Deeper than orjson is trusted
+
+
+def nested_in(value: Any, levels: int, width: int) -> Any:
+    for level in range(levels):
+        value = [value, *[level] * width] if level % 2 else {"k": value, "é": None}
+    return value
+
+
+@pytest.mark.parametrize("name", ALIENS)
+@pytest.mark.parametrize("piece", [64, json_module.PIECE])
+def test_deep_down_nothing_that_is_not_json_is_overlooked_either(name, piece):
+    refuse(nested_in(ALIENS[name], 20, 3), piece)
+    refuse(nested_in([ALIENS[name]], 9, 300), piece)
+
+
+@pytest.mark.parametrize("piece", [64, 4096, json_module.PIECE])
+@pytest.mark.parametrize("filler", FILLERS)
+def test_deep_values_come_back_and_orjson_never_sees_how_deep_they_are(piece, filler):
+    value = nested_in([FILLERS[filler](n) for n in range(300)], 30, 50)
+    with patch.object(json_module, "orjson", wraps=orjson) as seen:
+        text = encode(value, piece)
+    assert json.loads(text) == value
+    assert all(depth_of(call.args[0]) <= 9 for call in seen.dumps.call_args_list)
+    assert encode(nested_in(1, MAX_DEPTH - 1, 2), piece)
+    refuse(nested_in(1, MAX_DEPTH, 2), piece)
+
+
+def depth_of(value: Any) -> int:
+    held = value.values() if type(value) is dict else value if type(value) is list else ()
+    return 1 + max(map(depth_of, held), default=0)

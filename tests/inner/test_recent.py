@@ -193,3 +193,10 @@ def test_places_of_a_new_blob_are_where_its_frames_are():
     for digest, _, start in blob.places:
         assert digest in seal
         assert start < len(data)
+
+
+def test_frames_may_have_been_read_in_any_order():
+    blobs, frames = RecentBlobs(), [(b"b", WORTH, 100), (b"a", 100, 0)]
+    for order in (frames, frames[::-1]):
+        blobs.remember(ROW, "name", order)
+        assert blobs.of(ROW).starts == {b"a": [0], b"b": [100]}

@@ -292,3 +292,13 @@ def test_a_frame_that_is_wanted_whole_is_decompressed_where_it_is_wanted():
     tracemalloc.stop()
     assert memory == content[:CHUNK]
     assert peak < MIB
+
+
+@pytest.mark.parametrize("whole", [reader.WHOLE, 0])
+def test_a_closed_blob_holds_and_reads_nothing(whole):
+    with limits(whole=whole):
+        blob = Stored(NOISE).open()
+        assert blob.read(0, blob.size) == NOISE
+        blob.close()
+        with pytest.raises(ValueError, match="closed"):
+            blob.read(0, 1)

@@ -103,8 +103,8 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             "if not self._places:",
             "the header is not read with the beginning",
         ),
-        ("job.end != place.start or job.size", "job.size", "frames that are not neighbours are one run"),
-        (" or job.size + place.size > self._most)", ")", "one request fetches everything"),
+        ("job.end != place.start or self._enough", "self._enough", "frames that are not neighbours are one run"),
+        ("return job.size + place.size > FETCH", "return False", "one request fetches everything"),
         ("                _verify(frame, place)\n", "", "frames are not compared with their digests"),
         (
             "        _verify(frame, self._header)\n        header",
@@ -120,7 +120,7 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             '    except ImportError as error:\n        raise BlobCorruptError(f"the frame',
             "what does not decompress raises an error of zstandard's",
         ),
-        ("if size <= WHOLE:", "if size <= 0:", "a small blob takes several requests"),
+        ("self._is_held = size <= WHOLE", "self._is_held = False", "a small blob takes several requests"),
         ("            if at != number and pieces:\n", "            if pieces:\n", "each target is a frame's last"),
     ],
     ("blobfile/writer.py", _WRITING): [
@@ -180,8 +180,8 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             "small views are stored as they are later",
         ),
         (
-            "view, missing = memoryview(part), CHUNK - held",
-            "view, missing = memoryview(part), CHUNK - held - 1",
+            "view, missing = memoryview(part), FLOW - held",
+            "view, missing = memoryview(part), FLOW - held - 1",
             "chunks are not full",
         ),
         (
