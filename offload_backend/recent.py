@@ -56,7 +56,7 @@ class RecentBlobs:
         end = 0
         for digest, size, start in frames:
             starts.setdefault(digest, []).append(start)
-            end = start + size
+            end = max(end, start + size)  # threads read frames in any order
         self._blobs.pop(row, None)
         if end >= WORTH:
             self._blobs[row] = RecentBlob(name, starts)
