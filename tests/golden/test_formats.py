@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+from array import array
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from offload_backend.address import MAX_SEGMENT, TaskAddress, blob_scope
 from offload_backend.blobfile import CHUNK, FORMAT, MAX_HEADER, reader, writer
 from offload_backend.blobfile.frames import OWN_FRAME
 from offload_backend.blobfile.seal import seal_of
+from offload_backend.codecs.tree import TreeCodec, columns
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -23,6 +26,7 @@ TEXT = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 SESSIONS = re.findall(r"^```console\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [pair for session in SESSIONS for pair in COMMAND.findall(session)]
+TYPED_VALUE = {"best": (3, Decimal("9.90")), "loss": array("d", [0.5, 0.25]), "raw": b"x" * 80}
 MISSING = [tool for tool in ("zstd", "jq", "sha256sum", "od") if shutil.which(tool) is None]
 
 
@@ -32,6 +36,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("formats")
     shutil.copy(HERE / "sealed" / "checkpoint.json.zst", folder)
     shutil.copy(HERE / "blobs" / "checkpoint.json.zst", folder / "older.json.zst")
+    (folder / "value.safetensors").write_bytes(b"".join(TreeCodec().encode(TYPED_VALUE)))
     if shutil.which("b3sum") is None:
         [code] = re.findall(r"`python -c '(.*?)'`", TEXT, re.DOTALL)
         (folder / "bin").mkdir()
@@ -52,13 +57,29 @@ def test_a_command_prints_what_the_document_shows(command, output, place):
 
 
 def test_every_command_of_the_document_is_found():
-    assert len(COMMANDS) == TEXT.count("\n$ ") == 13
+    assert len(COMMANDS) == TEXT.count("\n$ ") == 18
 
 
 def test_the_ref_is_that_of_the_golden_blob():
     index = [json.loads(line) for line in (HERE / "sealed_v1.jsonl").read_text().splitlines()]
     [ref] = [entry["ref"] for entry in index if entry["file"] == "checkpoint.json.zst"]
     assert f"\n{ref}\n" in TEXT
+
+
+def test_the_typed_row_is_that_of_the_value_and_back():
+    [text] = re.findall(r"^data:application/vnd.offload.tree\+json,.*$", TEXT, re.MULTILINE)
+    value = {name: TYPED_VALUE[name] for name in ("best", "loss")}
+    assert TreeCodec().inline_text(value) == text
+    assert TreeCodec().value_of_inline(text) == value
+    assert repr(TYPED_VALUE).replace(repr(b"x" * 80), 'b"x" * 80').replace("'", '"') in TEXT
+    assert f"takes {sum(map(len, TreeCodec().encode(TYPED_VALUE)))} bytes" in TEXT
+
+
+def test_every_form_of_long_lists_is_told():
+    words = ("floats", "ints", "moments", "joined", "of", "records", "rows", "mask")
+    table = TEXT[TEXT.index("### Long lists") : TEXT.index("## Typed inline rows")]
+    assert re.findall(r'`\{"(\w+)":', table) == list(words)
+    assert set(re.findall(r'case \{"(\w+)":', Path(columns.__file__).read_text())) == set(words)
 
 
 def test_the_offsets_are_those_of_the_golden_blob():
