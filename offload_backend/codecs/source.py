@@ -24,7 +24,6 @@ class Source(Protocol):
         """Fill each memory from the place beside it; in the order of the places, without overlap."""
         ...
 
-
     def close(self) -> None:
         """Give back its memory, before the value takes more. Nothing can be read afterwards."""
         ...
