@@ -17,11 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offload_backend.errors import UnsupportedValueError
 from tests.codecs.values import (
     QUICK,
     THOROUGH,
     assert_kept,
     decimals,
+    encoded,
     floats,
     leaves,
     moments,
@@ -206,3 +208,12 @@ def test_the_same_value_makes_the_same_bytes():
 
     value = {"set": {"b", "a", "c"}, "x": [1.5, (2,)], "b": b"x" * 1000}
     assert encoded(value) == encoded({**value, "set": {"c", "a", "b"}})
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_moments_whose_differences_would_change_are_refused(count):
+    zone = ZoneInfo.no_cache("Europe/Berlin")
+    days = [datetime(2026, 3, 28, 12, tzinfo=zone) + timedelta(place) for place in range(count)]
+    with pytest.raises(UnsupportedValueError, match="no_cache"):
+        encoded([b"x", days])
+    assert_kept([b"x", [moment.replace(tzinfo=ZoneInfo("Europe/Berlin")) for moment in days]])

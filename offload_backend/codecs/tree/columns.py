@@ -24,6 +24,7 @@ from offload_backend.codecs.tree.containers import INLINE_BYTES
 from offload_backend.codecs.tree.facts import exactly
 from offload_backend.codecs.tree.kinds import Buffer, Json, Kind, Reader
 from offload_backend.codecs.tree.leaves import LEAVES
+from offload_backend.codecs.tree.moments import is_usual
 from offload_backend.codecs.tree.path import Column
 from offload_backend.codecs.tree.plainjson import text_or_buffer, value_of_text
 
@@ -114,7 +115,7 @@ def _numbers(code: str, number: int, reader: Reader) -> list[Any]:
 
 def _moments(values: list[datetime], writer: TreeWriter) -> Json:
     zone = values[0].tzinfo
-    if any(value.tzinfo is not zone or value.fold for value in values):
+    if not is_usual(zone) or any(value.tzinfo is not zone or value.fold for value in values):
         return None
     epoch = _EPOCH.replace(tzinfo=zone)  # two moments of one zone object differ by what the wall clock says
     spans = [value - epoch for value in values]

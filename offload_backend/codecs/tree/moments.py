@@ -19,6 +19,7 @@ __all__ = [
     "date_from",
     "datetime_facts",
     "datetime_from",
+    "is_usual",
     "offset_facts",
     "offset_from",
     "span_facts",
@@ -92,8 +93,19 @@ def zone_facts(value: ZoneInfo, writer: Writer) -> Json:
     key = value.key
     if key is None:
         writer.refuse("a time zone that was read from a file has no name", "use ZoneInfo(key)")
-    arguments: Any = value.__reduce__()[1]  # how it pickles itself: the key, and whether it is the cached one
-    return key if arguments[1] else [key]
+    return key if is_usual(value) else [key]
+
+
+def is_usual(zone: tzinfo | None) -> bool:
+    """Whether the zone is not one that ``ZoneInfo.no_cache`` made.
+
+    Two moments of one zone object differ by what the wall clock says, those of two by what passed between them;
+    and zones are not told apart by identity.
+    """
+    if type(zone) is not ZoneInfo:
+        return True
+    arguments: Any = zone.__reduce__()[1]  # how it pickles itself: the key, and whether it is the cached one
+    return bool(arguments[1])
 
 
 def zone_from(facts: Json, _: Reader) -> ZoneInfo:
@@ -112,6 +124,8 @@ def zone_from(facts: Json, _: Reader) -> ZoneInfo:
 
 
 def _facts(value: _Moment, zone: tzinfo | None, writer: Writer) -> Json:
+    if not is_usual(zone):
+        writer.refuse("a time zone that ZoneInfo.no_cache made", "use value.replace(tzinfo=ZoneInfo(key))")
     if zone is None and not value.fold:
         return value.isoformat()
     text = value.replace(tzinfo=None).isoformat()
