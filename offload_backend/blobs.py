@@ -11,7 +11,14 @@ from itertools import chain
 from typing import Any
 
 from offload_backend.address import AssetAddress, StateAddress, blob_name, blob_scope, new_blob_id
-from offload_backend.blobfile import BlobFile, SealedBlob, most_sealed_bytes, most_stored_bytes, read_whole
+from offload_backend.blobfile import (
+    BlobFile,
+    SealedBlob,
+    digest_of,
+    most_sealed_bytes,
+    most_stored_bytes,
+    read_whole,
+)
 from offload_backend.blobstore import BlobStore, Buffer, CopiesRanges, CopiesRefusedError
 from offload_backend.codecs import Codec, HeldSource, Source
 from offload_backend.errors import (
@@ -101,10 +108,10 @@ class Blobs:
         copying = self._copying and isinstance(store, CopiesRanges)
         last = self._recent.of(row) if copying else None
         with closing(blob.frames()) as frames:  # whatever raises, its threads end here
-            if last is not None and isinstance(store, CopiesRanges):
-                store.put_with_copies(name, last.stretches(frames), last.name)
-            else:
+            if last is None or not isinstance(store, CopiesRanges):
                 store.put(name, chain.from_iterable(frame.buffers for frame in frames))
+            elif store.put_with_copies(name, last.stretches(frames), last.name):
+                _require_seal(store, name, blob)
         try:
             blob.check_unchanged()
         except UnsupportedValueError:
@@ -170,6 +177,22 @@ class Blobs:
                 f"the ref claims {max(ref.raw, ref.size)} bytes, more than this deployment reads",
                 hint="raise [offload_backend] max_value_bytes if the ref is genuine",
             )
+
+
+def _require_seal(store: BlobStore, name: str, blob: BlobFile) -> None:
+    """Raise :class:`CopiesRefusedError` unless the stored blob is as long as it should be and ends as it should.
+
+    Not every store keeps to the range that it is to copy, and nothing in its answer tells.
+    """
+    end = bytearray(blob.seal)
+    try:
+        store.read_into(name, blob.size - blob.seal, memoryview(end), blob.size)
+        if digest_of((end,)).hex() == blob.blake3:
+            return
+    except BlobCorruptError:
+        pass
+    store.delete([name])
+    raise CopiesRefusedError("the store has copied other bytes than it was asked to", reason="failed")
 
 
 def _seconds_since_boot() -> float:

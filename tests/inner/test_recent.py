@@ -129,6 +129,23 @@ def test_a_store_that_refuses_what_it_copied_gets_everything_from_then_on(stores
     assert "nothing is copied any more" in caplog.text
 
 
+@pytest.mark.parametrize("wrong", ["longer", "shifted"])
+def test_a_store_that_copies_other_bytes_than_it_was_asked_to_is_found_out(stores, store, monkeypatch, wrong):
+    offloader = stores.offloader()
+    value = {"w": noise(12 * 2**20)}
+    offloader.offload(value, TASK, "k")
+
+    def put(name, stretches, source):
+        data = b"".join(bytes(buffer) for stretch in stretches for buffer in stretch.buffers)
+        MemoryBlobStore.put(store, name, [data + b"x" if wrong == "longer" else data[1:] + b"x"])
+        return len(data)
+
+    monkeypatch.setattr(store, "put_with_copies", put)
+    text = offloader.offload(value, TASK, "k")
+    assert np.array_equal(offloader.resolve(text)["w"], value["w"])
+    assert len(list(store.list())) == 2, "the wrong blob stays behind"
+
+
 @pytest.mark.parametrize("what", ["another key", "another task", "switched off", "small"])
 def test_nothing_is_copied_of(stores, store, what):
     value = {"w": noise(2**20 if what == "small" else 12 * 2**20)}
