@@ -93,6 +93,15 @@ class Key:
     x: Any
 
 
+class Obliging(type):
+    def __getattr__(cls, name: str) -> int:
+        return 5
+
+
+class Anything(metaclass=Obliging):
+    """Its class says that it has every attribute."""
+
+
 class Unhashable:
     __hash__ = None  # type: ignore[assignment]
 

@@ -365,3 +365,11 @@ for _ in range(100):
 def test_what_is_odd_is_refused_in_words(value, message):
     with pytest.raises(UnsupportedValueError, match=message):
         encoded([value])
+
+
+def test_what_cannot_even_be_looked_at_is_refused():
+    released = memoryview(b"x")
+    released.release()
+    for odd in (released, c.Anything()):
+        with pytest.raises(UnsupportedValueError, match="cannot be looked at"):
+            encoded([odd])

@@ -20,7 +20,7 @@ from offload_backend.codecs.tree.memory import Memory, NewBytes, memory_for
 from offload_backend.codecs.tree.reading import Document, TreeReader
 from offload_backend.codecs.tree.room import with_room
 from offload_backend.codecs.tree.writing import Tree, tree_of
-from offload_backend.errors import OffloadError, UnreadableBlobError
+from offload_backend.errors import OffloadError, UnreadableBlobError, UnsupportedValueError
 from offload_backend.row import TYPED
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class TreeCodec:
 
         Raises :class:`~offload_backend.errors.UnsupportedValueError` before the first piece.
         """
-        tree = tree_of(value, self._policy)
+        tree = self._tree_of(value)
         yield from pieces_of(tree.text, tree.tensors)
 
     def decode(self, source: Source) -> Any:
@@ -88,11 +88,11 @@ class TreeCodec:
 
         Raises as :meth:`encode`.
         """
-        return _inline_text(tree_of(value, self._policy), limit)
+        return _inline_text(self._tree_of(value), limit)
 
     def inline_or_encoded(self, value: Any, limit: int) -> tuple[str | None, Iterator[Buffer]]:
         """What :meth:`inline_text` and :meth:`encode` give, for a caller that uses one: one walk for both."""
-        tree = tree_of(value, self._policy)
+        tree = self._tree_of(value)
         return _inline_text(tree, limit), pieces_of(tree.text, tree.tensors)
 
     def value_of_inline(self, text: str, *, plain: bool = False) -> Any:
@@ -114,6 +114,16 @@ class TreeCodec:
                 memory.view[:] = data
                 memories.append(memory)
             return self._built(document, memories, plain=plain or self._plain)
+
+    def _tree_of(self, value: Any) -> Tree:
+        """The tree; the error of this package for whatever an odd object raises when it is looked at."""
+        try:
+            return tree_of(value, self._policy)
+        except (OffloadError, RecursionError, MemoryError):
+            raise
+        except Exception as error:
+            message = f"a part of it cannot be looked at: {type(error).__name__}"
+            raise UnsupportedValueError(message, path="value", hint="store plain data") from error
 
     def _built(self, document: Document, memories: list[Memory | NewBytes], *, plain: bool) -> Any:
         kept: dict[int, Memory | NewBytes] = dict(enumerate(memories))
