@@ -55,7 +55,7 @@ bench-curves: $(VENV)/.bench $(VENVGO)/.go ## how the cost grows with sizes, tas
 	@$(PY) -m benchmarks.collector
 	@$(PY) -m benchmarks.plots
 
-bench-types: $(VENV)/.bench $(VENVGO)/.go ## arrays, frames, models; and what the next checkpoint sends; forty minutes
+bench-types: $(VENV)/.bench $(VENVGO)/.go ## arrays, frames, models; and what the next checkpoint sends; a quarter of an hour
 	@$(PY) -m benchmarks.types
 	@$(PY) -m benchmarks.incremental
 

@@ -35,9 +35,9 @@ VALUES = {
     "500 arrays": "500 arrays of 500 kB",
     "models": "50,000 pydantic models",
 }
-_PARTS = {"array, random": 8, "array, smooth": 8, "500 arrays": 8, "frame": 5}
+_PARTS = {"array, random": 16, "array, smooth": 16, "500 arrays": 16, "frame": 10}
 """Of which part of their size lists are measured."""
-_SERVERS = {"loopback": 5, "shaped": 3}
+_SERVERS = {"loopback": 3, "shaped": 1}
 
 
 def measure(place: arena.Arena, *, scale: float = 1) -> Iterator[dict[str, Any]]:
