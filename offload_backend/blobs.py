@@ -145,7 +145,7 @@ class Blobs:
         blob = self._stores.blob_named(name)
         row = blob.scope, blob.key
         self._recent.remember(row, name, ())  # who sets the key again after damage must not get copies of it
-        source = self.open(ref)
+        source = self._source(ref, store, name, blob.id)
         value = codec.decode(source)
         if self._copying and isinstance(store, CopiesRanges) and isinstance(source, SealedBlob):
             self._recent.remember(row, name, source.verified.values())
@@ -154,10 +154,12 @@ class Blobs:
     def open(self, ref: BlobRef) -> Source:
         """The encoded value in the blob, verified as it is read. Raises as :meth:`read`."""
         store, name = self._stores.find(ref.url)
-        blob = self._stores.blob_named(name)
+        return self._source(ref, store, name, self._stores.blob_named(name).id)
+
+    def _source(self, ref: BlobRef, store: BlobStore, name: str, blob_id: str) -> Source:
         self._refuse_large(ref)
         if ref.frames == "zstd":
-            whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob.id)
+            whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob_id)
             return HeldSource(whole)
         return SealedBlob(
             lambda start, memory: store.read_into(name, start, memory, ref.size),
@@ -165,7 +167,7 @@ class Blobs:
             raw=ref.raw,
             seal=ref.seal,
             blake3=ref.digest,
-            blob_id=blob.id,
+            blob_id=blob_id,
             concurrency=self._settings.concurrency,
         )
 
