@@ -20,8 +20,8 @@ VERSION = "1"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s#]+", re.ASCII | re.IGNORECASE)
 _REQUIRED = ("size", "raw", "codec", "frames")
-_PINS = {"sealed": ("seal", "blake3"), "zstd": ("sha256",)}
-"""What pins the blob's bytes, for each framing."""
+_PINS = {"sealed": ("seal", "blake3"), "zstd": ("sha256",), "encrypted": ("key", "seal", "blake3")}
+"""What pins the blob's bytes, for each framing, its digest last; and the key that opens them, if one is needed."""
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -35,8 +35,9 @@ class BlobRef:
     ``url`` holds neither a connection id nor a credential. ``size`` is of the stored bytes, ``raw`` of what
     they decompress to. ``codec`` says how those bytes become a value, ``frames`` how the blob is framed.
     ``digest`` pins the blob: of a ``sealed`` one it is the BLAKE3 of its seal, the last ``seal`` bytes; of an
-    older one, ``zstd``, the SHA-256 of all that is stored. ``about`` describes the value's type and length
-    for people, never its content.
+    older one, ``zstd``, the SHA-256 of all that is stored. An ``encrypted`` one is pinned like a sealed one, and
+    ``key`` is the id of the key that opens it. ``about`` describes the value's type and length for people, never
+    its content.
     """
 
     url: str
@@ -47,6 +48,7 @@ class BlobRef:
     seal: int = 0
     frames: str = "sealed"
     about: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,12 @@ class PeerRef:
 
 def format_ref(ref: BlobRef) -> str:
     """The ref as text, ASCII if the configured path is; ``parse_ref(format_ref(ref)) == ref``."""
+    pins = {"key": ref.key, "seal": str(ref.seal), "blake3": ref.digest, "sha256": ref.digest}
     facts = {
         "offload": VERSION,
         "size": str(ref.size),
         "raw": str(ref.raw),
-        **({"seal": str(ref.seal), "blake3": ref.digest} if ref.frames == "sealed" else {"sha256": ref.digest}),
+        **{name: pins[name] for name in _PINS[ref.frames]},
         "codec": ref.codec,
         "frames": ref.frames,
     }
@@ -111,7 +114,8 @@ def _from_facts(url: str, facts: dict[str, str]) -> BlobRef:
         raise _newer(f"states {', '.join(unknown)[:80]!r}, which this version does not know", url)
     missing = [name for name in (*_REQUIRED, *pins) if name not in facts]
     numbers = all(_NUMBER.fullmatch(facts[name]) for name in ("size", "raw", "seal") if name in facts)
-    words = all(_WORD.fullmatch(facts.get(name, "")) for name in ("codec", "frames"))
+    named = ("codec", "frames", "key") if "key" in pins else ("codec", "frames")
+    words = all(_WORD.fullmatch(facts.get(name, "")) for name in named)
     digest = facts[pins[-1]] if pins and not missing else ""
     if not numbers or not words or not _DIGEST.fullmatch(digest):
         raise ForeignRefError("the ref's facts are incomplete or malformed", location=shown(url))
@@ -124,6 +128,7 @@ def _from_facts(url: str, facts: dict[str, str]) -> BlobRef:
         seal=int(facts.get("seal", 0)),
         frames=frames,
         about=about,
+        key=facts.get("key", ""),
     )
 
 

@@ -144,7 +144,12 @@ def names() -> Iterator[dict[str, Any]]:
 
 def refs() -> Iterator[dict[str, Any]]:
     """The text and the facts of each ref."""
-    return ({"text": format_ref(ref), "facts": dataclasses.asdict(ref)} for ref in REFS)
+    return ({"text": format_ref(ref), "facts": facts_of(ref)} for ref in REFS)
+
+
+def facts_of(ref: BlobRef) -> dict[str, Any]:
+    """Only a ref of an encrypted blob has a key."""
+    return {name: value for name, value in dataclasses.asdict(ref).items() if name != "key" or value}
 
 
 def rows() -> Iterator[dict[str, Any]]:

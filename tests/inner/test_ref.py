@@ -14,10 +14,14 @@ DIGEST = "0123456789abcdef" * 4
 URL = "s3://bucket/prefix/v1/default/task/d/r/t/-1/k/01999999-0000-7000-8000-000000000001.json.zst"
 REF = BlobRef(url=URL, size=5213, raw=34102, seal=113, digest=DIGEST, codec="json", about="list[2000]")
 OLD = BlobRef(url=URL, size=5213, raw=34102, digest=DIGEST, codec="json", frames="zstd", about="list[2000]")
+SECRET = BlobRef(
+    url=URL, size=5213, raw=34102, seal=113, digest=DIGEST, codec="json", frames="encrypted", key="k-2026"
+)
 # As documented:
 TEXT = f"{URL}#offload=1&size=5213&raw=34102&seal=113&blake3={DIGEST}&codec=json&frames=sealed&about=list[2000]"
 OLD_TEXT = f"{URL}#offload=1&size=5213&raw=34102&sha256={DIGEST}&codec=json&frames=zstd&about=list[2000]"
-BOTH = pytest.mark.parametrize("text", [TEXT, OLD_TEXT], ids=["sealed", "zstd"])
+SECRET_TEXT = f"{URL}#offload=1&size=5213&raw=34102&key=k-2026&seal=113&blake3={DIGEST}&codec=json&frames=encrypted"
+BOTH = pytest.mark.parametrize("text", [TEXT, OLD_TEXT, SECRET_TEXT], ids=["sealed", "zstd", "encrypted"])
 
 words = st.from_regex(r"[a-z][a-z0-9_-]{0,31}", fullmatch=True)
 urls = st.from_regex(r"[a-z][a-z0-9+.-]{0,8}://[!-\"$-~]{1,80}", fullmatch=True)
@@ -30,18 +34,24 @@ facts = {
     "codec": words,
     "about": st.text(max_size=60),
 }
-refs = st.builds(BlobRef, seal=sizes, **facts) | st.builds(BlobRef, frames=st.just("zstd"), **facts)
+refs = (
+    st.builds(BlobRef, seal=sizes, **facts)
+    | st.builds(BlobRef, frames=st.just("zstd"), **facts)
+    | st.builds(BlobRef, frames=st.just("encrypted"), key=words, seal=sizes, **facts)
+)
 
 
 def test_a_ref_has_the_documented_text():
     assert format_ref(REF) == TEXT
     assert format_ref(OLD) == OLD_TEXT
+    assert format_ref(SECRET) == SECRET_TEXT
 
 
 @THOROUGH
 @given(refs)
 @example(REF)
 @example(OLD)
+@example(SECRET)
 @example(BlobRef(url=URL, size=0, raw=0, digest=DIGEST, codec="json", about="a&b=c#d%20+é😀 "))
 def test_parsing_what_was_formatted_gives_the_same_ref(ref):
     text = format_ref(ref)
@@ -69,7 +79,11 @@ def test_arbitrary_text_is_a_ref_or_none_or_one_of_two_errors(text):
 
 
 @QUICK
-@given(st.sampled_from([(TEXT, REF), (OLD_TEXT, OLD)]), st.data(), st.characters(exclude_categories=()))
+@given(
+    st.sampled_from([(TEXT, REF), (OLD_TEXT, OLD), (SECRET_TEXT, SECRET)]),
+    st.data(),
+    st.characters(exclude_categories=()),
+)
 def test_one_wrong_character_gives_another_ref_or_an_error_never_the_same_facts(genuine, data, character):
     text, ref = genuine
     position = data.draw(st.integers(0, len(text) - 1))
@@ -128,7 +142,8 @@ def test_a_framing_this_version_does_not_know_says_upgrade(frames):
 
 
 @pytest.mark.parametrize(
-    ("text", "fact"), [(TEXT, f"sha256={DIGEST}"), (OLD_TEXT, "seal=113"), (OLD_TEXT, f"blake3={DIGEST}")]
+    ("text", "fact"),
+    [(TEXT, f"sha256={DIGEST}"), (OLD_TEXT, "seal=113"), (OLD_TEXT, f"blake3={DIGEST}"), (TEXT, "key=k1")],
 )
 def test_what_pins_a_blob_of_one_framing_is_no_fact_of_the_other(text, fact):
     with pytest.raises(UnreadableBlobError, match="which this version does not know"):
@@ -146,6 +161,7 @@ def test_an_unknown_fact_cannot_flood_the_message():
     [
         *((TEXT, fact) for fact in ("offload", "size", "raw", "seal", "blake3", "codec", "frames")),
         *((OLD_TEXT, fact) for fact in ("offload", "size", "raw", "sha256", "codec", "frames")),
+        *((SECRET_TEXT, fact) for fact in ("key", "seal", "blake3")),
     ],
 )
 def test_a_missing_fact_is_an_error(text, fact):
@@ -204,6 +220,12 @@ def test_malformed_facts_are_errors(text, fact, wrong):
     text = text.replace("&about=list[2000]", "")
     with pytest.raises(ForeignRefError, match="incomplete or malformed"):
         parse_ref(text.replace(fact, wrong))
+
+
+@pytest.mark.parametrize("key", ["", "K1", "1k", "k/1", "k%0A", "k" * 33])
+def test_a_malformed_key_id_is_an_error(key):
+    with pytest.raises(ForeignRefError, match="incomplete or malformed"):
+        parse_ref(SECRET_TEXT.replace("key=k-2026", f"key={key}"))
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3://b/a b", "s3://b/a\tb", "s3://b/\n"])

@@ -213,8 +213,8 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
     ],
     ("ref.py", _REFS): [
         (
-            '_PINS = {"sealed": ("seal", "blake3"), "zstd": ("sha256",)}',
-            '_PINS = {"sealed": ("seal", "blake3")}',
+            '"zstd": ("sha256",), "encrypted"',
+            '"encrypted"',
             "older refs are not read",
         ),
         (
