@@ -14,7 +14,7 @@ from offload_backend.settings import SECTION, Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Configuration", "data_directory", "read_configuration"]
+__all__ = ["Configuration", "data_directory", "fernet_key", "read_configuration"]
 
 PREFIX = "AIRFLOW__"
 METASTORE = "airflow.state.metastore.MetastoreBackend"
@@ -54,6 +54,7 @@ class Configuration:
             row_limit=row_limit,
             classes=self.get("core", "allowed_deserialization_classes").split(),
             classes_regexp=self.get("core", "allowed_deserialization_classes_regexp").split(),
+            fernet=f"{__name__}.fernet_key",
         )
 
     @property
@@ -122,6 +123,11 @@ def read_configuration(environment: Mapping[str, str] | None = None) -> Configur
         ) from error
     own = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
     return Configuration(read, own)
+
+
+def fernet_key() -> str:
+    """``[core] fernet_key``: one key, or several separated by commas. Raises as :func:`read_configuration`."""
+    return read_configuration().get("core", "fernet_key")
 
 
 def data_directory(environment: Mapping[str, str] | None = None) -> Path:

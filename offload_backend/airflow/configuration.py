@@ -6,7 +6,7 @@ from airflow.sdk.configuration import conf
 
 from offload_backend.settings import SECTION, Settings
 
-__all__ = ["clears_on_success", "load_settings"]
+__all__ = ["clears_on_success", "fernet_key", "load_settings"]
 
 
 def load_settings() -> Settings:
@@ -23,7 +23,13 @@ def load_settings() -> Settings:
         row_limit=conf.getint("state_store", "max_value_storage_bytes", fallback=0),
         classes=_words("allowed_deserialization_classes"),
         classes_regexp=_words("allowed_deserialization_classes_regexp"),
+        fernet=f"{__name__}.fernet_key",
     )
+
+
+def fernet_key() -> str:
+    """``[core] fernet_key``, a command or secret followed: one key, or several separated by commas."""
+    return str(conf.get("core", "fernet_key", fallback="") or "")
 
 
 def clears_on_success() -> bool:

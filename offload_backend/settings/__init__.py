@@ -10,6 +10,7 @@ from pydantic import ConfigDict, SecretStr, ValidationError
 from offload_backend.durations import format_duration
 from offload_backend.errors import ConfigError
 from offload_backend.location import is_location
+from offload_backend.settings.keyplaces import with_fernet
 from offload_backend.settings.lifecycle import LifecycleSettings
 from offload_backend.settings.storage import StorageSettings
 from offload_backend.settings.trust import TrustSettings
@@ -30,16 +31,27 @@ class Settings(LifecycleSettings, TrustSettings, StorageSettings, ValueSettings)
         return Settings.load({**self.model_dump(), **changes})
 
     def beside_airflow(
-        self, *, peer_path: str, row_limit: int, classes: Sequence[str] = (), classes_regexp: Sequence[str] = ()
+        self,
+        *,
+        peer_path: str,
+        row_limit: int,
+        classes: Sequence[str] = (),
+        classes_regexp: Sequence[str] = (),
+        fernet: str = "",
     ) -> Settings:
         """The settings that get along with Airflow's own.
 
         ``peer_path``, where Airflow's common-io backend writes, is the path where none is set; where
         another one is, what that backend wrote stays readable. ``row_limit``, in bytes, is what Airflow
         allows a row before it warns (0: anything); no row that is kept inline gets longer. ``classes`` and
-        ``classes_regexp`` are those that Airflow itself deserializes.
+        ``classes_regexp`` are those that Airflow itself deserializes. ``fernet`` is the dotted path of a function
+        that tells ``[core] fernet_key``.
         """
         changes: dict[str, object] = {}
+        for name in ("encryption_keys", "signing_keys"):
+            entries = getattr(self, name)
+            if fernet and (found := with_fernet(entries, fernet)) != entries:
+                changes[name] = found
         if classes:
             changes["allowed_classes"] = (*self.allowed_classes, *classes)
         if classes_regexp:
