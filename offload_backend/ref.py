@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from offload_backend.errors import ForeignRefError, UnreadableBlobError
 from offload_backend.location import shown
 
-__all__ = ["BlobRef", "PeerRef", "format_ref", "is_ref", "parse_ref"]
+__all__ = ["BlobRef", "PeerRef", "Signature", "format_ref", "is_ref", "parse_ref", "signature_of", "to_sign"]
 
 VERSION = "1"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
@@ -26,6 +26,10 @@ _PINS = {"sealed": ("seal", "blake3"), "zstd": ("sha256",), "encrypted": ("key",
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
+_SIGNED = re.compile(
+    r"(?P<signed>.*)&signer=(?P<signer>[a-z][a-z0-9_-]{0,31})&mac=(?P<mac>[0-9a-f]{64})", re.ASCII | re.DOTALL
+)
+"""The end of a signed ref; the same two facts anywhere else are unknown ones."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,15 @@ class PeerRef:
     url: str
 
 
+@dataclass(frozen=True)
+class Signature:
+    """Who signed a ref, with what: ``text`` is what was signed, all of the ref before ``&mac=``."""
+
+    text: str
+    signer: str
+    mac: str
+
+
 def format_ref(ref: BlobRef) -> str:
     """The ref as text, ASCII if the configured path is; ``parse_ref(format_ref(ref)) == ref``."""
     pins = {"key": ref.key, "seal": str(ref.seal), "blake3": ref.digest, "sha256": ref.digest}
@@ -79,8 +92,21 @@ def is_ref(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
+def to_sign(text: str, signer: str) -> str:
+    """What the signer signs of a ref; with ``&mac=`` and the MAC in hexadecimal it is the signed ref."""
+    return f"{text}&signer={signer}"
+
+
+def signature_of(text: str) -> Signature | None:
+    """The signature at the end of a ref, whether or not it is right; ``None`` for a ref that has none."""
+    match = _SIGNED.fullmatch(text) if "#" in text else None
+    return Signature(to_sign(match["signed"], match["signer"]), match["signer"], match["mac"]) if match else None
+
+
 def parse_ref(text: str) -> BlobRef | PeerRef | None:
-    """The ref that ``text`` is, or ``None`` if it is not one (then it is JSON).
+    """The ref that ``text`` is, signed or not, or ``None`` if it is not one (then it is JSON).
+
+    A signature is not looked at: see :class:`offload_backend.signature.Signatures`.
 
     Raises :class:`UnreadableBlobError` for a ref of a newer format and :class:`ForeignRefError` for
     one that breaks the grammar.
@@ -92,6 +118,8 @@ def parse_ref(text: str) -> BlobRef | PeerRef | None:
         raise ForeignRefError("the ref holds a character that no ref holds")
     if not hash_mark:
         return PeerRef(url)
+    signed = _SIGNED.fullmatch(fragment)
+    fragment = signed["signed"] if signed else fragment
     try:
         pairs = parse_qsl(fragment, keep_blank_values=True, strict_parsing=True, max_num_fields=32)
     except ValueError as error:

@@ -16,8 +16,8 @@ class TrustSettings(BaseModel):
 
     isolation: Literal["state", "deployment"] = Field(
         "state",
-        description="Whose refs resolve. state: only those of the task, the assets or, without Airflow, the key that "
-        "asks, as far as Airflow tells. deployment: all of the deployment, whichever row they are copied to.",
+        description="Whose refs resolve. state: only those of the task, the assets or, without Airflow, the key "
+        "that asks, as far as Airflow tells. deployment: all of the deployment, whichever row they are copied to.",
         examples=["deployment"],
     )
     encryption_keys: tuple[str, ...] = Field(
@@ -43,9 +43,9 @@ class TrustSettings(BaseModel):
     )
     unsigned_refs: Literal["refuse", "accept"] = Field(
         "refuse",
-        description="With signing_keys, what to do with refs that nobody has signed, those of Airflow's own backend "
-        "among them. accept: read them, as long as rows from before signing_keys are left; until then a signature "
-        "protects nothing, for it can be left out.",
+        description="With signing_keys, what to do with refs that nobody has signed, those of Airflow's own "
+        "backend among them. accept: read them, as long as rows from before signing_keys are left; until then a "
+        "signature protects nothing, for it can be left out.",
         examples=["accept"],
     )
 
@@ -58,4 +58,11 @@ class TrustSettings(BaseModel):
     @classmethod
     def _each_key(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         key_places(values)
+        return values
+
+    @field_validator("signing_keys")
+    @classmethod
+    def _none_of_a_service(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if any(place.kind == "kms" for place in key_places(values)):
+            raise ValueError("kms: keys encrypt and do not sign; use env:, file:, fernet or class:")
         return values

@@ -1,11 +1,13 @@
 """What an Arrow IPC stream says of itself, before a library reads it.
 
 Only what a library would act upon too trustingly is looked at: compressed buffers, which say how much
-memory they want, and a type that is a pickle. The rest is the library's to check.
+memory they want; buffers beyond their message, which polars allocates before it reads them, and where that fails it
+ends the process; and a type that is a pickle. The rest is the library's to check.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct, error
 
 __all__ = ["check_stream"]
@@ -15,10 +17,13 @@ _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _PICKLED = b"arrow.py_extension_type"
 
 _U8, _U16, _U32, _I32, _I64 = Struct("<B"), Struct("<H"), Struct("<I"), Struct("<i"), Struct("<q")
+_PAIR = Struct("<qq")
 
 
 def check_stream(stream: memoryview) -> None:
-    """Raise :class:`ValueError` for a stream with compressed buffers or a pickled type, or with another end."""
+    """Raise :class:`ValueError` for a stream with compressed buffers or a pickled type, with buffers beyond the
+    body of their message, or with another end.
+    """
     try:
         at = 0
         while (length := _length(stream, at)) > 0:
@@ -56,12 +61,33 @@ def _checked(message: memoryview) -> int:
         if data is None:
             raise ValueError("no Arrow message")
         table = data + _at(_U32, message, data)
-    if kind in (_DICTIONARY, _BATCH) and _field(message, table, 3) is not None:
-        raise ValueError("a compressed Arrow stream")
     size = 0 if body is None else _at(_I64, message, body)
     if size < 0:
         raise ValueError("no Arrow message")
+    if kind in (_DICTIONARY, _BATCH):
+        _check_batch(message, table, size)
     return size
+
+
+def _check_batch(message: memoryview, table: int, body: int) -> None:
+    if _field(message, table, 3) is not None:
+        raise ValueError("a compressed Arrow stream")
+    if any(nulls > length or nulls < 0 for length, nulls in _pairs(message, table, 1)):
+        raise ValueError("an Arrow column with more nulls than elements")
+    if any(start < 0 or length < 0 or start + length > body for start, length in _pairs(message, table, 2)):
+        raise ValueError("an Arrow buffer beyond its message")
+
+
+def _pairs(message: memoryview, table: int, slot: int) -> Iterator[tuple[int, int]]:
+    """The structs of two 64-bit integers in a vector: nodes, each a length and its nulls, or buffers."""
+    field = _field(message, table, slot)
+    if field is None:
+        return
+    start = field + _at(_U32, message, field)
+    end = start + 4 + _PAIR.size * _at(_U32, message, start)
+    if end > len(message):
+        raise ValueError("no Arrow message")
+    yield from _PAIR.iter_unpack(message[start + 4 : end])
 
 
 def _field(message: memoryview, table: int, slot: int) -> int | None:
