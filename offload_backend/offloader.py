@@ -24,6 +24,7 @@ from offload_backend.location import shown, without_user
 from offload_backend.ref import BlobRef, PeerRef, parse_ref
 from offload_backend.row import envelope, fits_row, is_typed
 from offload_backend.settings import Settings
+from offload_backend.signature import Signatures
 from offload_backend.storemap import FOREIGN, StoreMap
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Offloader:
         self.settings = settings
         self._stores = StoreMap(settings, open_store)
         self._codecs = Codecs(settings)
+        self._signatures = Signatures(settings)
         self._clock = clock
         self._opened: Blobs | None = None
 
@@ -91,6 +93,7 @@ class Offloader:
         if ref is None:
             return self._inline(text)
         with concerning(location=shown(ref.url)):
+            self._signatures.check(text)
             if isinstance(ref, PeerRef):
                 from offload_backend.blobs import dangling
                 from offload_backend.peervalue import read_peer_value
@@ -114,6 +117,7 @@ class Offloader:
         from offload_backend.blobs import readable
 
         with concerning(location=shown(ref.url)), readable("tree"):
+            self._signatures.check(text)
             return self._codecs.tree.opened(self._blobs.open(ref), plain=plain)
 
     def discard(self, texts: Iterable[str]) -> DeleteReport:
@@ -124,7 +128,7 @@ class Offloader:
         """
         from offload_backend.blobstore import DeleteReport
 
-        names = [name for name in map(self._stores.own_name, texts) if name]
+        names = [name for name in map(self._own_name, texts) if name]
         if not names:
             return DeleteReport()
         try:
@@ -134,8 +138,13 @@ class Offloader:
 
     def blob_of(self, text: str) -> BlobName | None:
         """The blob that the text refers to, if this deployment may delete it; opens no store."""
-        name = self._stores.own_name(text)
+        name = self._own_name(text)
         return parse_blob_name(name) if name else None
+
+    def _own_name(self, text: str) -> str | None:
+        """See :meth:`StoreMap.own_name`; of a ref that would not be read, nothing is believed here either."""
+        name = self._stores.own_name(text)
+        return name if name and self._signatures.vouches(text) else None
 
     def _as_json(self, value: Any, address: StateAddress, key: str) -> str:
         codec, limit = self._codecs.json, self.settings.inline_limit
@@ -160,7 +169,7 @@ class Offloader:
 
     def _stored(self, codec: Codec, pieces: Iterable[Buffer], value: Any, address: StateAddress, key: str) -> str:
         about, again = described(value), partial(codec.encode, value)
-        return self._blobs.write(codec, pieces, address, key, about=about, again=again)
+        return self._signatures.signed(self._blobs.write(codec, pieces, address, key, about=about, again=again))
 
     def _read(self, ref: BlobRef) -> Any:
         from offload_backend.blobs import readable
