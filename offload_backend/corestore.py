@@ -73,7 +73,7 @@ class FoundRow:
 
     ``place`` begins with the table's name; the rest is the adapter's own. ``aliases`` are further
     addresses of the same asset. An ``archived`` row is a copy that Airflow keeps of one it removed: it
-    still names its blob, and :meth:`RemovableRows.remove` leaves it alone.
+    still names its blob, and neither :meth:`RemovableRows.remove` nor ``replace`` touches it.
     """
 
     row: Row
@@ -88,7 +88,7 @@ class FoundRow:
 
 
 class RemovableRows(Protocol):
-    """Rows that may be removed, each only as long as it is still as it was read.
+    """Rows that may be removed or replaced, each only as long as it is still as it was read.
 
     Every method raises :class:`~offload_backend.errors.CoreStoreError` when the database refuses or fails,
     and :class:`~offload_backend.errors.ConfigError` when it is not the kind it should be. No table is made.
@@ -115,6 +115,23 @@ class RemovableRows(Protocol):
 
         Committed when this returns. A row that somebody is writing at the moment is not waited for where
         the database can skip it, and stays; so does an archived one.
+        """
+        ...
+
+    def replace(self, changes: Sequence[tuple[FoundRow, str]]) -> list[FoundRow]:
+        """Put, in one transaction, another text into those that still have the same one and ``expires_at``.
+
+        Those replaced, as they were read; committed when this returns. What else the row says stays: its dates,
+        and who wrote it last. A row that somebody is writing at the moment is left alone as in :meth:`remove`,
+        and so is an archived one.
+        """
+        ...
+
+    def page(self, *, limit: int, after: FoundRow | None = None) -> list[FoundRow]:
+        """At most ``limit`` rows, in an order that no write changes, from behind ``after``; fewer at the end only.
+
+        Unlike :meth:`found`, no transaction is open between two pages, so whoever walks may write; and a row that
+        is there all the time comes once. Archived rows are not among them.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Rows of Airflow's own metadata database that may be removed, by plain SQL; Airflow need not be installed."""
+"""Rows of Airflow's own metadata database, to be removed or replaced by plain SQL; no Airflow needed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from offload_backend.address import AssetAddress, TaskAddress
 from offload_backend.corestore import FoundRow, Row
 from offload_backend.corestores.airflow_db import ASSET, ASSETS, RegionId
 from offload_backend.corestores.engine import Database
-from offload_backend.corestores.removal import database_time, expired_of, remove_unchanged
 from offload_backend.corestores.schema import UtcDateTime
+from offload_backend.corestores.unchanged import (
+    database_time,
+    expired_of,
+    page_of,
+    remove_unchanged,
+    replace_unchanged,
+)
 from offload_backend.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["AirflowRows"]
 
 TASK_TABLE = "task_state_store"
+ASSET_PLACE = ("asset_id", "key")
 ARCHIVES = "_airflow_deleted__"
 """Beginning of the tables in which ``airflow db clean`` keeps what it deleted (3.3.2, ``utils/db_cleanup.py``)."""
 
@@ -31,9 +38,9 @@ ARCHIVES = "_airflow_deleted__"
 class AirflowRows:
     """``task_state_store`` and ``asset_state_store`` of Airflow 3.3 and 3.4, and what ``airflow db clean`` kept.
 
-    Written to by nothing but :meth:`remove`. An asset's row is at the asset's name, with its uri as alias.
-    Raises :class:`~offload_backend.errors.ConfigError` for a database without these tables and
-    :class:`~offload_backend.errors.CoreStoreError` when it refuses or fails.
+    Written to by nothing but :meth:`remove` and :meth:`replace`. An asset's row is at the asset's name, with
+    its uri as alias. Raises :class:`~offload_backend.errors.ConfigError` for a database without these tables
+    and :class:`~offload_backend.errors.CoreStoreError` when it refuses or fails.
     """
 
     def __init__(self, url: str) -> None:
@@ -60,8 +67,34 @@ class AirflowRows:
         assets = [row for row in rows if row.place[0] == ASSETS.name]
         with self._database.writing() as connection:
             removed = remove_unchanged(connection, self._tasks(connection), ["id"], tasks)
-            removed += remove_unchanged(connection, ASSETS, ["asset_id", "key"], assets)
+            removed += remove_unchanged(connection, ASSETS, list(ASSET_PLACE), assets)
         return removed
+
+    def replace(self, changes: Sequence[tuple[FoundRow, str]]) -> list[FoundRow]:
+        """Put another text into the rows that are still as they were read; those replaced, as they were.
+
+        Nothing else of a row changes. Airflow 3.3 and 3.4 show ``updated_at`` to people, and go by it nowhere.
+        """
+        tasks = [change for change in changes if change[0].place[0] == TASK_TABLE]
+        assets = [change for change in changes if change[0].place[0] == ASSETS.name]
+        with self._database.writing() as connection:
+            replaced = replace_unchanged(connection, self._tasks(connection), ["id"], tasks)
+            replaced += replace_unchanged(connection, ASSETS, list(ASSET_PLACE), assets)
+        return replaced
+
+    def page(self, *, limit: int, after: FoundRow | None = None) -> list[FoundRow]:
+        """The next rows: tasks' by their ids, then assets' by asset and key."""
+        found: list[FoundRow] = []
+        of_assets = after is not None and after.place[0] == ASSETS.name
+        with self._database.reading() as connection:
+            if not of_assets:
+                tasks = self._tasks(connection)
+                query = page_of(select(tasks), [tasks.c.id], limit, after)
+                found += [_task(TASK_TABLE, row) for row in connection.execute(query).mappings()]
+            columns = [ASSETS.c[name] for name in ASSET_PLACE]
+            query = page_of(_of_assets(ASSETS), columns, limit - len(found), after if of_assets else None)
+            found += [_asset(ASSETS.name, row) for row in connection.execute(query).mappings()]
+        return found
 
     def aliases(self, address: AssetAddress) -> list[AssetAddress]:
         """The uris of the assets of this name, or the names of those with this uri."""

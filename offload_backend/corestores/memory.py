@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,12 @@ class MemoryCoreStore:
             doomed = [place for place in self._rows if owner(place[0]) == owner(address)]
             return [self._rows.pop(place).text for place in doomed]
 
+    def _unchanged(self, found: FoundRow) -> Row | None:
+        """The row as it is, if that is as it was read."""
+        now = self._rows.get((found.row.address, found.row.key))
+        same = now is not None and (now.text, now.expires_at) == (found.row.text, found.row.expires_at)
+        return now if same else None
+
     @property
     def _turn(self) -> threading.Lock:
         """The running process's: its parent's may be held, after a fork, by a thread that does not exist here."""
@@ -80,11 +87,25 @@ class MemoryCoreStore:
         removed = []
         with self._turn:
             for found in rows:
-                now = self._rows.get((found.row.address, found.row.key))
-                if now is not None and (now.text, now.expires_at) == (found.row.text, found.row.expires_at):
-                    del self._rows[found.row.address, found.row.key]
+                if row := self._unchanged(found):
+                    del self._rows[row.address, row.key]
                     removed.append(found)
         return removed
+
+    def replace(self, changes: Sequence[tuple[FoundRow, str]]) -> list[FoundRow]:
+        """Put another text into the rows that are still as they were read; those replaced, as they were."""
+        replaced = []
+        with self._turn:
+            for found, text in changes:
+                if row := self._unchanged(found):
+                    self._rows[row.address, row.key] = replace(row, text=text)
+                    replaced.append(found)
+        return replaced
+
+    def page(self, *, limit: int, after: FoundRow | None = None) -> list[FoundRow]:
+        """The next rows by their places."""
+        behind = [found for found in self.found() if after is None or found.place > after.place]
+        return sorted(behind, key=lambda found: found.place)[:limit]
 
     def aliases(self, address: AssetAddress) -> list[AssetAddress]:  # noqa: ARG002 (here an asset has one address)
         """None: an asset's rows are at the one address that they were set with."""

@@ -30,7 +30,7 @@ from sqlalchemy.types import NullType
 from offload_backend.corestores import origins, visibility
 from offload_backend.corestores.engine import EXAMPLES, Database
 from offload_backend.corestores.ledger import TABLE, LedgerTable
-from offload_backend.corestores.removal import database_time
+from offload_backend.corestores.unchanged import database_time
 from offload_backend.errors import ConfigError, CoreStoreError
 from offload_backend.rootsource import Hidden, Ledger, Origin, Root, root_of
 

@@ -11,7 +11,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from offload_backend.corestore import FoundRow, Row
 from offload_backend.corestores.engine import EXAMPLES, Database
-from offload_backend.corestores.removal import database_time, expired_of, remove_unchanged
 from offload_backend.corestores.schema import (
     ASSETS,
     METADATA,
@@ -21,6 +20,13 @@ from offload_backend.corestores.schema import (
     row_digest,
     row_from,
     table_of,
+)
+from offload_backend.corestores.unchanged import (
+    database_time,
+    expired_of,
+    page_of,
+    remove_unchanged,
+    replace_unchanged,
 )
 from offload_backend.errors import ConfigError
 
@@ -124,6 +130,27 @@ class SqlCoreStore:
                 of_table = [row for row in rows if row.place[0] == table.name]
                 removed += remove_unchanged(connection, table, ["id"], of_table)
         return removed
+
+    def replace(self, changes: Sequence[tuple[FoundRow, str]]) -> list[FoundRow]:
+        """Put another text into the rows that are still as they were read; those replaced, as they were."""
+        replaced: list[FoundRow] = []
+        with self._database.writing() as connection:
+            for table in (TASKS, ASSETS):
+                of_table = [change for change in changes if change[0].place[0] == table.name]
+                replaced += replace_unchanged(connection, table, ["id"], of_table)
+        return replaced
+
+    def page(self, *, limit: int, after: FoundRow | None = None) -> list[FoundRow]:
+        """The next rows by their ids: tasks' first, then assets'."""
+        self._require_tables()
+        done = after.place[0] if after else TASKS.name
+        found: list[FoundRow] = []
+        with self._database.reading() as connection:
+            for table in [TASKS, ASSETS] if done == TASKS.name else [ASSETS]:
+                begin = after if after and table.name == done else None
+                query = page_of(select(table), [table.c.id], limit - len(found), begin)
+                found += [_found(table, columns) for columns in connection.execute(query).mappings()]
+        return found
 
     def aliases(self, address: AssetAddress) -> list[AssetAddress]:  # noqa: ARG002 (here an asset has one address)
         """None: an asset's rows are at the one address that they were set with."""

@@ -1,4 +1,4 @@
-"""Rows that maintenance may remove: in memory, in the embedded store, and in databases of Airflow's."""
+"""Rows that maintenance may remove or replace: in memory, in the embedded store, and in databases of Airflow's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.dialects import mysql
 
 from offload_backend.address import AssetAddress, TaskAddress
@@ -19,9 +19,9 @@ from offload_backend.corestores.airflow_db import AirflowDatabase
 from offload_backend.corestores.airflow_roots import AirflowRoots
 from offload_backend.corestores.airflow_rows import AirflowRows
 from offload_backend.corestores.memory import MemoryCoreStore
-from offload_backend.corestores.removal import expired_of, remove_unchanged
 from offload_backend.corestores.schema import TASKS
 from offload_backend.corestores.sql import SqlCoreStore
+from offload_backend.corestores.unchanged import expired_of, page_of, remove_unchanged, replace_unchanged
 from offload_backend.errors import ConfigError
 from offload_backend.lifecycle.adopt import adopt
 from offload_backend.lifecycle.collector import Collector
@@ -77,6 +77,19 @@ def test_pages_go_on_from_tasks_to_assets(of_tasks_and_assets, limit):
     pages = [of_tasks_and_assets.rows.expired(NOW, limit=limit)]
     while len(pages[-1]) == limit:
         pages.append(of_tasks_and_assets.rows.expired(NOW, limit=limit, after=pages[-1][-1]))
+    assert all(len(page) <= limit for page in pages)
+    keys = [found.row.key for page in pages for found in page]
+    assert sorted(keys) == sorted(f"{what} {n}" for what in ("task", "asset") for n in range(3))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 9])
+def test_pages_of_all_rows_go_on_from_tasks_to_assets(of_tasks_and_assets, limit):
+    for number in range(3):
+        of_tasks_and_assets.put(TASK, f"task {number}", "1", expires_at=None)
+        of_tasks_and_assets.put(AssetAddress(name="orders"), f"asset {number}", "1", expires_at=PAST)
+    pages = [of_tasks_and_assets.rows.page(limit=limit)]
+    while len(pages[-1]) == limit:
+        pages.append(of_tasks_and_assets.rows.page(limit=limit, after=pages[-1][-1]))
     assert all(len(page) <= limit for page in pages)
     keys = [found.row.key for page in pages for found in page]
     assert sorted(keys) == sorted(f"{what} {n}" for what in ("task", "asset") for n in range(3))
@@ -191,6 +204,47 @@ def test_an_asset_row_that_was_written_anew_stays(airflow_table, airflow_url, tm
     assert [each.row.text for each in airflow_table.rows.remove(found)] == ['"other"']
 
 
+def test_an_asset_row_is_replaced_alone_as_it_was_read_and_keeps_who_wrote_it_last(airflow_table, airflow_url):
+    put_assets(airflow_url, ["watermark", "changed"])
+    rows, columns = airflow_table.rows, text("SELECT * FROM asset_state_store ORDER BY asset_id, key")
+    with transaction(airflow_url) as connection:
+        before = connection.execute(columns).mappings().all()
+    found = [each for each in rows.found() if each.row.address == AssetAddress(name="orders")]
+    with transaction(airflow_url) as connection:
+        connection.execute(text("UPDATE asset_state_store SET value = '2' WHERE key = 'changed'"))
+    (replaced,) = rows.replace([(each, '"remade"') for each in found])
+    assert replaced.row.key == "watermark"
+    expected = [{**row, "value": "2"} if row["key"] == "changed" else dict(row) for row in before]
+    expected[1]["value"] = '"remade"'
+    assert (expected[1]["key"], expected[1]["last_updated_by_kind"]) == ("watermark", "watcher")
+    with transaction(airflow_url) as connection:
+        assert [dict(row) for row in connection.execute(columns).mappings()] == expected
+
+
+def test_pages_of_airflows_rows_go_on_from_tasks_to_assets(airflow_table, airflow_url):
+    put_assets(airflow_url, ["k", "K", "watermark"])
+    for number in range(3):
+        airflow_table.put(TASK, f"task {number}", "1", expires_at=PAST)
+    for limit in (1, 2, 3, 4, 5, 9):
+        pages = [airflow_table.rows.page(limit=limit)]
+        while len(pages[-1]) == limit:
+            pages.append(airflow_table.rows.page(limit=limit, after=pages[-1][-1]))
+        assert all(len(page) <= limit for page in pages)
+        found = [(str(each.row.address), each.row.key) for page in pages for each in page]
+        assert sorted(found) == sorted((str(each.row.address), each.row.key) for each in airflow_table.rows.found())
+        assert len(found) == len(set(found)) == 9
+
+
+def put_assets(url, keys):
+    """Rows of both assets, much faster than by an Airflow of their own."""
+    row = text(
+        "INSERT INTO asset_state_store (asset_id, key, value, updated_at, last_updated_by_kind) "
+        "VALUES (:asset, :key, '1', '2026-01-02 03:04:05', 'watcher')"
+    )
+    with transaction(url) as connection:
+        connection.execute(row, [{"asset": asset, "key": key} for asset in (1, 2) for key in keys])
+
+
 def test_assets_have_the_other_name_as_alias_with_and_without_rows(airflow_table):
     assert airflow_table.rows.aliases(AssetAddress(name="orders")) == [AssetAddress(uri="s3://orders")]
     assert airflow_table.rows.aliases(AssetAddress(uri="s3://orders")) == [AssetAddress(name="orders")]
@@ -213,6 +267,8 @@ def test_rows_that_airflow_has_archived_are_found_and_stay(airflow_table, airflo
     assert str(found["past"].place[0]).startswith("_airflow_deleted__task_state_store__")
     assert found["past"].row.address == TASK
     assert airflow_table.rows.remove([found["past"]]) == []
+    assert airflow_table.rows.replace([(found["past"], "3")]) == []
+    assert [each.row.key for each in airflow_table.rows.page(limit=9)] == ["later"]
     assert [each.row.key for each in airflow_table.rows.found() if each.archived] == ["past"]
     assert airflow_table.rows.expired(NOW, limit=9) == []
 
@@ -270,7 +326,9 @@ def test_a_row_that_a_transaction_holds_is_skipped_and_not_waited_for(postgres_u
     engine = create_engine(postgres_url)
     with engine.connect() as connection, connection.begin():
         connection.execute(text("UPDATE offload_task_state SET value = '2' WHERE key = 'held'"))
-        assert [each.row.key for each in table.rows.remove(found)] == ["free"]
+        assert [each.row.key for each in table.rows.replace([(each, "3") for each in found])] == ["free"]
+        (free,) = [each for each in table.rows.page(limit=9) if each.row.key == "free"]
+        assert table.rows.remove([*(each for each in found if each.row.key == "held"), free]) == [free]
     engine.dispose()
     assert table.get(TASK, "held") is not None
 
@@ -287,8 +345,11 @@ def test_in_mysql_rows_are_locked_without_waiting_and_the_clock_is_utc():
 
     store = MemoryCoreStore()
     store.set(TASK, "key", "1", expires_at=PAST)
-    assert remove_unchanged(Connection(), TASKS, ["id"], list(store.found())) == []
-    assert told[0].endswith("FOR UPDATE SKIP LOCKED")
+    found = list(store.found())
+    assert remove_unchanged(Connection(), TASKS, ["id"], found) == []
+    assert replace_unchanged(Connection(), TASKS, ["id"], [(each, "2") for each in found]) == []
+    assert [each.endswith("FOR UPDATE SKIP LOCKED") for each in told] == [True, True]
+    assert "LIMIT" in str(page_of(select(TASKS), [TASKS.c.id], 3, None).compile(dialect=mysql.dialect()))
 
 
 RACER = """

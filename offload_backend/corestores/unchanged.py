@@ -1,4 +1,4 @@
-"""Rows that are removed only as long as they are as they were read; for the SQL core stores."""
+"""Rows that are removed or replaced only as long as they are as they were read; for the SQL core stores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, func, null, or_, select
+from sqlalchemy import and_, bindparam, delete, func, null, or_, select, update
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from offload_backend.corestore import FoundRow
     from offload_backend.corestores.engine import Database
 
-__all__ = ["database_time", "expired_of", "remove_unchanged"]
+__all__ = ["database_time", "expired_of", "page_of", "remove_unchanged", "replace_unchanged"]
 
 ROWS_PER_STATEMENT = 200
 
@@ -44,6 +44,20 @@ def expired_of(table: FromClause, now: datetime, limit: int, after: FoundRow | N
     return query.where(expires_at >= last, behind)
 
 
+def page_of(
+    query: Select[Any], columns: Sequence[ColumnElement[Any]], limit: int, after: FoundRow | None
+) -> Select[Any]:
+    """The next rows of ``query`` in the order of ``columns``, which are those of their places."""
+    page = query.order_by(*columns).limit(limit)
+    if after is None:
+        return page
+    # Not a comparison of tuples: the first condition lets an index on the columns find where to go on.
+    last = list(zip(columns, after.place[1:], strict=True))
+    tied = [[column == value for column, value in last[:depth]] for depth in range(len(last))]
+    behind = [and_(*ties, column > value) for ties, (column, value) in zip(tied, last, strict=True)]
+    return page.where(columns[0] >= after.place[1], or_(*behind))
+
+
 def remove_unchanged(
     connection: Connection, table: TableClause, identity: Sequence[str], rows: Iterable[FoundRow]
 ) -> list[FoundRow]:
@@ -57,6 +71,26 @@ def remove_unchanged(
             connection.execute(delete(table).where(_is_one_of(columns, unchanged)))
         removed += unchanged
     return removed
+
+
+def replace_unchanged(
+    connection: Connection, table: TableClause, identity: Sequence[str], changes: Iterable[tuple[FoundRow, str]]
+) -> list[FoundRow]:
+    """Put the text beside it into each row that is as it was read; those replaced, as they were."""
+    columns = [table.c[name] for name in identity]
+    here = and_(*(column == bindparam(f"at_{column.name}") for column in columns))
+    change = update(table).where(here).values(value=bindparam("text"))
+    left = iter(changes)
+    replaced: list[FoundRow] = []
+    while some := list(islice(left, ROWS_PER_STATEMENT)):
+        unchanged = _locked_unchanged(connection, table, columns, [row for row, _ in some])
+        texts = {row.place: text for row, text in some}
+        names = [f"at_{name}" for name in identity]
+        values = [{"text": texts[row.place], **dict(zip(names, row.place[1:], strict=True))} for row in unchanged]
+        if values:
+            connection.execute(change, values)
+        replaced += unchanged
+    return replaced
 
 
 def _locked_unchanged(
