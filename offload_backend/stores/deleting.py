@@ -27,5 +27,11 @@ def failed_deletes(
         except OffloadError as error:
             if isinstance(error, StoreError) and error.reason in _LOST:
                 return failed | dict.fromkeys(names[start:], error.message)
-            failed |= dict.fromkeys(batch, error.message)
+            failed |= dict.fromkeys(batch, _reason(error))
     return failed
+
+
+def _reason(error: OffloadError) -> str:
+    """What went wrong; the right that is missing, too, since a report has no place for hints."""
+    denied = isinstance(error, StoreError) and error.reason == "denied"
+    return f"{error.message}; {error.hint}" if denied else error.message

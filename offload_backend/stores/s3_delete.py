@@ -7,7 +7,7 @@ from typing import Any
 
 from offload_backend.errors import BlobNotFoundError, OffloadError
 from offload_backend.stores.deleting import failed_deletes
-from offload_backend.stores.s3_errors import code_and_status, s3_errors
+from offload_backend.stores.s3_errors import code_and_status, grant, is_denied, s3_errors
 
 __all__ = ["undeleted"]
 
@@ -51,7 +51,12 @@ def _delete_batch(client: Any, bucket: str, keys: Mapping[str, str], location: s
     refused = {str(entry.get("Key")): str(entry.get("Code")) for entry in answer.get("Errors", ())}
     confirmed = {str(entry.get("Key")) for entry in answer.get("Deleted", ())}
     return {
-        name: f"S3 refused DeleteObjects: {refused.get(key, 'no word on this object')}"
+        name: _reason(refused.get(key, "no word on this object"))
         for name, key in keys.items()
         if key in refused or key not in confirmed
     }
+
+
+def _reason(code: str) -> str:
+    missing = f"; {grant('DeleteObjects')}" if is_denied(code) else ""
+    return f"S3 refused DeleteObjects: {code}{missing}"

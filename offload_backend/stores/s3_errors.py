@@ -14,6 +14,8 @@ __all__ = [
     "RefusalError",
     "answer_was_lost",
     "code_and_status",
+    "grant",
+    "is_denied",
     "is_passing",
     "s3_error",
     "s3_errors",
@@ -130,11 +132,21 @@ def code_and_status(error: BaseException | None) -> tuple[str, int]:
     return code, int(status or (code if code.isdigit() else 0))
 
 
+def grant(operation: str) -> str:
+    """What to do where ``operation``, S3's name of a request, was denied."""
+    return f"grant {_RIGHTS.get(operation, 'the right')} on the bucket to these credentials"
+
+
 def answer_was_lost(error: BaseException | None) -> bool:
     """Whether a repeated request met an upload that an earlier try of it had completed."""
     metadata = getattr(error, "response", {}).get("ResponseMetadata", {})
     repeated = error.repeated if isinstance(error, RefusalError) else metadata.get("RetryAttempts", 0) > 0
     return code_and_status(error)[0] == "NoSuchUpload" and repeated
+
+
+def is_denied(code: str) -> bool:
+    """Whether S3 says with this code that a right is missing."""
+    return code in _DENIED
 
 
 def is_passing(code: str, status: int) -> bool:
@@ -197,7 +209,7 @@ def _judge(code: str, status: int, operation: str) -> tuple[str, bool, str]:
         return "failed", False, "the bucket is in another region: correct region_name of the connection or options"
     if code in _DENIED or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         note = "; without s3:ListBucket a missing object also reads as 403" if operation == "GetObject" else ""
-        return "denied", False, f"grant {right} on the bucket to these credentials{note}"
+        return "denied", False, f"{grant(operation)}{note}"
     if code in _THROTTLED or status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         return "throttled", True, "the store asks to slow down: try later, or raise [offload_backend] max_attempts"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:

@@ -11,6 +11,7 @@ import pytest
 
 from offload_backend.errors import BlobCorruptError, BlobNotFoundError, StoreError
 from offload_backend.stores.fsspec import FsspecBlobStore
+from offload_backend.stores.s3_errors import grant
 from tests.stores.conftest import MIB, without_rights
 
 
@@ -259,7 +260,7 @@ def test_only_the_names_that_were_refused_are_reported(open_s3fs, fault_proxy, b
     fault_proxy.refuse("DeleteObject", 403, "AccessDenied")
     report = open_s3fs().delete(["v1/a", "v1/b", "v1/missing"])
     assert report.deleted == ("v1/b", "v1/missing")
-    assert report.failed == {"v1/a": "S3 refused DeleteObject: AccessDenied"}
+    assert report.failed == {"v1/a": f"S3 refused DeleteObject: AccessDenied; {grant('DeleteObject')}"}
     assert bucket.all_keys() == {"state/v1/a"}
 
 

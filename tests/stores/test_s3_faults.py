@@ -12,6 +12,7 @@ import pytest
 from offload_backend.errors import BlobNotFoundError, OffloadError, StoreError
 from offload_backend.settings import Settings
 from offload_backend.stores.opening import open_store
+from offload_backend.stores.s3_errors import grant
 from tests.stores.conftest import MIB
 
 CALLS = {
@@ -259,7 +260,7 @@ def test_a_batch_that_fails_as_a_whole_is_reported_and_the_next_one_is_still_tri
     report = open_through().delete(names)
     assert list(report.failed) == names[:1000]
     assert list(report.deleted) == names[1000:]
-    assert set(report.failed.values()) == {"S3 refused DeleteObjects: AccessDenied"}
+    assert set(report.failed.values()) == {f"S3 refused DeleteObjects: AccessDenied; {grant('DeleteObjects')}"}
 
 
 def test_a_store_without_batch_deletes_gets_single_ones(open_through, fault_proxy, bucket):
@@ -268,7 +269,7 @@ def test_a_store_without_batch_deletes_gets_single_ones(open_through, fault_prox
     fault_proxy.refuse("DeleteObjects", 501, "NotImplemented", times=0)
     fault_proxy.refuse("DeleteObject", 403, "AccessDenied")
     report = open_through().delete(["v1/a", "v1/b", "v1/missing"])
-    assert report.failed == {"v1/a": "S3 refused DeleteObject: AccessDenied"}
+    assert report.failed == {"v1/a": f"S3 refused DeleteObject: AccessDenied; {grant('DeleteObject')}"}
     assert report.deleted == ("v1/b", "v1/missing")
     assert bucket.all_keys() == {"state/v1/a", "state/v1/c"}
 
