@@ -31,6 +31,7 @@ __all__ = [
     "deployment_prefix",
     "new_blob_id",
     "parse_blob_name",
+    "without_index",
 ]
 
 GRAMMAR = "v1"
@@ -123,6 +124,12 @@ def blob_name(deployment: str, address: StateAddress, key: str, blob_id: str, ex
 def blob_scope(address: StateAddress, key: str) -> tuple[str, str]:
     """The ``scope`` and ``key`` that :func:`parse_blob_name` finds in the names of these blobs."""
     return _scope(address), _segment(key)
+
+
+def without_index(scope: str) -> str:
+    """What the scopes of all map indices and regions of a task have in common; an asset's own."""
+    kind, *segments = scope.split("/")
+    return "/".join((kind, *segments[:2], segments[-2])) if kind == "task" else scope
 
 
 def deployment_prefix(deployment: str) -> str:

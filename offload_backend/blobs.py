@@ -29,6 +29,7 @@ from offload_backend.errors import (
     UnreadableBlobError,
     UnsupportedValueError,
 )
+from offload_backend.isolation import IsOwn
 from offload_backend.knownrefs import Row
 from offload_backend.recent import RecentBlobs
 from offload_backend.ref import BlobRef, format_ref
@@ -135,14 +136,14 @@ class Blobs:
                 "gc_min_age above it",
             )
 
-    def read(self, codec: Codec, ref: BlobRef) -> Any:
+    def read(self, codec: Codec, ref: BlobRef, is_own: IsOwn | None = None) -> Any:
         """The value in the blob that the ref names, verified as it is read.
 
-        Raises :class:`~offload_backend.errors.ForeignRefError` for a ref that points elsewhere, before any
-        store is asked, and what ``codec`` raises.
+        Raises :class:`~offload_backend.errors.ForeignRefError` for a ref that points elsewhere, or to what is
+        not ``is_own``, before any store is asked, and what ``codec`` raises.
         """
         store, name = self._stores.find(ref.url)
-        blob = self._stores.blob_named(name)
+        blob = self._stores.blob_named(name, is_own)
         row = blob.scope, blob.key
         self._recent.remember(row, name, ())  # who sets the key again after damage must not get copies of it
         source = self._source(ref, store, name, blob.id)

@@ -76,7 +76,7 @@ class HookedValues:
             return value
         return self._hooks[TASK_READ if isinstance(row.address, TaskAddress) else ASSET_READ](text)
 
-    def replaced(self, text: str) -> None:
+    def replaced(self, address: StateAddress, key: str, text: str) -> None:
         """Nothing: such backends write one place per key again and again."""
 
     def deleted(self, address: StateAddress, key: str, text: str | None) -> None:  # noqa: ARG002 (the port's)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from offload_backend.address import MAX_KEY
 from offload_backend.errors import BlobCorruptError, BlobNotFoundError, InvalidKeyError, concerning
+from offload_backend.isolation import of_address, of_row
 from offload_backend.row import open_envelope, row_text
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from offload_backend.address import StateAddress
     from offload_backend.corestore import CoreStore, Row
+    from offload_backend.isolation import IsOwn
     from offload_backend.offloader import Offloader
 
 __all__ = ["Namespace", "OffloadedValues", "Values", "decoded"]
@@ -37,8 +39,8 @@ class Values(Protocol):
         """The value that was written, or raises."""
         ...
 
-    def replaced(self, text: str) -> None:
-        """A commit put another text in the place of this one."""
+    def replaced(self, address: StateAddress, key: str, text: str) -> None:
+        """A commit put another text in the place of the key's, which was this."""
         ...
 
     def deleted(self, address: StateAddress, key: str, text: str | None) -> None:
@@ -54,7 +56,8 @@ class OffloadedValues:
     """Values by our :class:`~offload_backend.offloader.Offloader`.
 
     What a commit proves dead is deleted at once, unless ``[offload_backend] reclaim`` is ``never``;
-    trouble with that is logged and raises nothing.
+    trouble with that is logged and raises nothing. A row whose text was copied from another one proves
+    nothing dead, and is not read but with ``[offload_backend] isolation = deployment``.
     """
 
     def __init__(self, offloader: Offloader) -> None:
@@ -68,24 +71,29 @@ class OffloadedValues:
         """The value, verified."""
         value = decoded(row.text)
         text = open_envelope(value)
-        return value if text is None else self._offloader.resolve(text)
+        if text is None:
+            return value
+        by_row = self._offloader.settings.isolation == "state"
+        return self._offloader.resolve(text, of_row(row.address, row.key) if by_row else None)
 
-    def replaced(self, text: str) -> None:
+    def replaced(self, address: StateAddress, key: str, text: str) -> None:
         """Delete the superseded blob."""
-        self._discard([text])
+        self._discard([text], of_row(address, key))
 
-    def deleted(self, address: StateAddress, key: str, text: str | None) -> None:  # noqa: ARG002 (the port's)
+    def deleted(self, address: StateAddress, key: str, text: str | None) -> None:
         """Delete the row's blob."""
-        self._discard([] if text is None else [text])
+        self._discard([] if text is None else [text], of_row(address, key))
 
-    def cleared(self, address: StateAddress, texts: list[str], *, all_map_indices: bool) -> None:  # noqa: ARG002 (the port's)
+    def cleared(self, address: StateAddress, texts: list[str], *, all_map_indices: bool) -> None:
         """Delete the rows' blobs."""
-        self._discard(texts)
+        self._discard(texts, of_address(address, all_map_indices=all_map_indices))
 
-    def _discard(self, texts: Iterable[str]) -> None:
+    def _discard(self, texts: Iterable[str], is_own: IsOwn) -> None:
         if self._offloader.settings.reclaim == "never":
             return
-        report = self._offloader.discard([ref for text in texts if (ref := _ref_in(text))])
+        refs = [ref for text in texts if (ref := _ref_in(text))]
+        blobs = [(ref, self._offloader.blob_of(ref)) for ref in refs]
+        report = self._offloader.discard([ref for ref, blob in blobs if blob and is_own(blob.scope, blob.key)])
         if report.failed:
             reasons = ", ".join(sorted(set(report.failed.values())))
             _log.warning("%d dead blobs were left behind: %s", len(report.failed), reasons)
@@ -128,7 +136,7 @@ class Namespace:
             text = self._values.write(value, self.address, _checked(key))
             replaced = self._core_store.set(self.address, key, text, expires_at=expires_at)
             if replaced is not None:
-                self._values.replaced(replaced)
+                self._values.replaced(self.address, key, replaced)
 
     def delete(self, key: str) -> None:
         """Remove the row, if there is one."""

@@ -20,6 +20,7 @@ from offload_backend.errors import (
     UnsupportedValueError,
     concerning,
 )
+from offload_backend.isolation import IsOwn, require_own
 from offload_backend.location import shown, without_user
 from offload_backend.ref import BlobRef, PeerRef, parse_ref
 from offload_backend.row import envelope, fits_row, is_typed
@@ -80,9 +81,11 @@ class Offloader:
                 pass  # and what is sent already is forgotten: that part of the value was JSON
             return self._as_tree(value, address, key)
 
-    def resolve(self, text: str) -> Any:
+    def resolve(self, text: str, is_own: IsOwn | None = None) -> Any:
         """The value that :meth:`offload` was given, verified, from the text it returned.
 
+        ``is_own`` tells whose the row is, so that a ref copied from another row is a
+        :class:`ForeignRefError`; ``None`` is the operator, who may read all that is the deployment's.
         Also reads what Airflow's own common-io backend left in a row. Raises an
         :class:`~offload_backend.errors.OffloadError`; never returns a value in part, nor ``None`` for
         a blob that is gone.
@@ -96,13 +99,14 @@ class Offloader:
             self._signatures.check(text)
             if isinstance(ref, PeerRef):
                 from offload_backend.blobs import dangling
-                from offload_backend.peervalue import read_peer_value
+                from offload_backend.peervalue import peer_scopes, read_peer_value
 
                 store, name = self._stores.find(without_user(ref.url))
                 _refuse_hidden_dots(name)
+                require_own(is_own, *((scope, None) for scope in peer_scopes(name)))
                 with dangling():
                     return read_peer_value(store.get(name), max_bytes=self.settings.max_value_bytes)
-            return self._read(ref)
+            return self._read(ref, is_own)
 
     def look(self, text: str, *, plain: bool = False) -> View:
         """A look at the value: of a tree only what is asked for is read, anything else is read whole.
@@ -171,12 +175,12 @@ class Offloader:
         about, again = described(value), partial(codec.encode, value)
         return self._signatures.signed(self._blobs.write(codec, pieces, address, key, about=about, again=again))
 
-    def _read(self, ref: BlobRef) -> Any:
+    def _read(self, ref: BlobRef, is_own: IsOwn | None) -> Any:
         from offload_backend.blobs import readable
 
         codec = self._codecs.named(ref.codec)
         with readable(codec.name):
-            return self._blobs.read(codec, ref)
+            return self._blobs.read(codec, ref, is_own)
 
     def _inline(self, text: str, *, plain: bool = False) -> Any:
         try:

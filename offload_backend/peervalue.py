@@ -12,18 +12,25 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from typing import IO, Any
+from urllib.parse import unquote
+from uuid import UUID
 
 import zstandard
 
+from offload_backend.address import AssetAddress, StateAddress, TaskAddress, blob_scope
 from offload_backend.errors import BlobCorruptError, UnreadableBlobError
 
-__all__ = ["read_peer_value"]
+__all__ = ["peer_scopes", "read_peer_value"]
 
 _READ = 1024 * 1024
+_OF_ASSET, _OF_TASK, _OF_REGION = 3, 5, 6
+"""Segments of a name: ``assets/<name or uri>/<key>``, ``<dag>/<run>/[region=<uuid>/]<task>/<index>/<key>``."""
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _BROKEN = (
     EOFError,
     IndexError,
@@ -35,6 +42,25 @@ _BROKEN = (
     zlib.error,
     zstandard.ZstdError,
 )
+
+
+def peer_scopes(name: str) -> list[str]:
+    """The scopes whose state a blob of the peer's may be, by its name, as common-io 1.11.0 makes it.
+
+    Segments before the peer's own, where the location is one above its path, say nothing.
+    """
+    segments = [unquote(segment) for segment in name.split("/")]
+    last = segments[-2] if len(segments) > 1 else ""
+    found: list[StateAddress] = []
+    if len(segments) >= _OF_ASSET and segments[-_OF_ASSET] == "assets" and last:
+        found += [AssetAddress(name=last), AssetAddress(uri=last)]
+    if len(segments) >= _OF_TASK and re.fullmatch(r"-?[0-9]{1,18}", last):
+        dag, run, task = segments[-_OF_TASK:-2]
+        found.append(TaskAddress(dag, run, task, int(last)))
+        if len(segments) >= _OF_REGION and (region := re.fullmatch(rf"region=({_UUID})", run)):
+            dag, run = segments[-_OF_REGION : -_OF_REGION + 2]
+            found.append(TaskAddress(dag, run, task, int(last), UUID(region[1])))
+    return [blob_scope(address, "")[0] for address in found]
 
 
 def read_peer_value(chunks: Iterable[bytes], *, max_bytes: int) -> Any:

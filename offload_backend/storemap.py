@@ -8,6 +8,7 @@ from collections.abc import Callable
 from offload_backend.address import BlobName, parse_blob_name
 from offload_backend.blobstore import BlobStore
 from offload_backend.errors import ConfigError, ForeignRefError, OffloadError
+from offload_backend.isolation import IsOwn, require_own
 from offload_backend.location import location_of, relative_name
 from offload_backend.ref import BlobRef, parse_ref
 from offload_backend.settings import Settings
@@ -48,8 +49,11 @@ class StoreMap:
                 return self._store(path), name
         raise ForeignRefError("the ref points outside the locations that may be read", hint=FOREIGN)
 
-    def blob_named(self, name: str) -> BlobName:
-        """What a blob's name says, or :class:`ForeignRefError` for one that this deployment did not write."""
+    def blob_named(self, name: str, is_own: IsOwn | None = None) -> BlobName:
+        """What a blob's name says, or :class:`ForeignRefError` for one that this deployment did not write.
+
+        And for one that is not ``is_own``, where that is asked for.
+        """
         parsed = parse_blob_name(name)
         if parsed is None:
             raise ForeignRefError("the ref does not name a blob of this backend", hint=FOREIGN)
@@ -58,6 +62,7 @@ class StoreMap:
                 f"the blob belongs to the deployment {parsed.deployment!r}, this is {self._settings.deployment!r}",
                 hint="correct [offload_backend] deployment if it was renamed",
             )
+        require_own(is_own, (parsed.scope, parsed.key))
         return parsed
 
     def own_name(self, text: str) -> str | None:

@@ -18,7 +18,10 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     "data": ["address", "durations", "errors", "location", "ref", "row", "settings"],
     "port": ["blobfile", "blobstore", "codecs", "corestore", "peervalue", "rootsource"],
-    "policy": ["blobs", "description", "knownrefs", "lifecycle", "offloader", "recent", "reclaimer", "storemap"],
+    "policy": [
+        *("blobs", "description", "isolation", "knownrefs", "lifecycle"),
+        *("offloader", "recent", "reclaimer", "storemap"),
+    ],
     "store": ["stores"],
     "core store": ["corestores"],
     "opening": ["stores.opening"],

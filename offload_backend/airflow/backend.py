@@ -53,11 +53,13 @@ class OffloadStateBackend(BaseStoreBackend):  # type: ignore[misc]  # Airflow sh
 
     def deserialize_task_state_store_from_ref(self, stored: str) -> Any:
         """The value, verified; also one that Airflow's own common-io backend stored."""
-        return self._use().resolve(stored)
+        worker = self._use()
+        return worker.resolve(stored, worker.ownership.is_own_task)
 
     def deserialize_asset_state_store_from_ref(self, stored: str) -> Any:
         """As :meth:`deserialize_task_state_store_from_ref`."""
-        return self.deserialize_task_state_store_from_ref(stored)
+        worker = self._use()
+        return worker.resolve(stored, worker.ownership.is_own_asset)
 
     # The names of the hooks in Airflow's documents before 3.3.0 was released.
     serialize_task_store_to_ref = serialize_task_state_store_to_ref

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 from airflow.sdk.execution_time import comms
 
-from offload_backend.address import AssetAddress, BlobName, StateAddress, TaskAddress, blob_scope
+from offload_backend.address import AssetAddress, BlobName, StateAddress, blob_scope
+from offload_backend.airflow.running import address_of_ti, running
 from offload_backend.row import open_envelope
 
 __all__ = ["Place", "RowNow", "Rows", "on_event_loop", "place_for", "place_of"]
@@ -57,7 +58,7 @@ class Rows:
 
     def read(self, place: Place) -> RowNow | None:
         """The row, or ``None`` if it cannot be told."""
-        answer = self._ask(place.question(place.key))
+        answer = self.ask(place.question(place.key))
         if isinstance(answer, (comms.TaskStateStoreResult, comms.AssetStateStoreResult)):
             return RowNow(open_envelope(answer.value) or "")
         return RowNow(None) if _is_not_found(answer, place.key) else None
@@ -68,16 +69,17 @@ class Rows:
         A key that nobody can have asked for before is asked for; the answer repeats it.
         """
         unheard = f"offload-backend-{uuid.uuid4()}"
-        return _is_not_found(self._ask(place.question(unheard)), unheard)
+        return _is_not_found(self.ask(place.question(unheard)), unheard)
 
     def is_gone(self, place: Place) -> bool:
         """Whether the row, which was not found, is gone: then deleting it once more succeeds."""
         if place.ti_id is None:
             return False
-        answer = self._ask(comms.DeleteTaskStateStore(ti_id=place.ti_id, key=place.key))
+        answer = self.ask(comms.DeleteTaskStateStore(ti_id=place.ti_id, key=place.key))
         return isinstance(answer, comms.OKResponse) and answer.ok
 
-    def _ask(self, message: Any) -> Any:
+    def ask(self, message: Any) -> Any:
+        """The answer to any question, or ``None`` without one."""
         from airflow.sdk.exceptions import AirflowRuntimeError
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
@@ -97,27 +99,12 @@ class Rows:
 
 def place_for(address: StateAddress, key: str) -> Place | None:
     """The place of the row; ``None`` where no task runs, as in a triggerer, and for another task's state."""
-    ti = _running_ti()
+    ti = running("ti")
     if ti is None:
         return None
     if isinstance(address, AssetAddress):
         return Place(key, asset=address)
-    return Place(key, ti_id=ti.id) if _address_of(ti) == address else None
-
-
-def _running_ti() -> Any:
-    from airflow.sdk import get_current_context
-
-    try:
-        return get_current_context().get("ti")
-    except RuntimeError:
-        return None
-
-
-def _address_of(ti: Any) -> TaskAddress:
-    index = ti.region_index if hasattr(ti, "region_index") else ti.map_index
-    region_id = getattr(ti, "region_id", None)
-    return TaskAddress(ti.dag_id, ti.run_id, ti.task_id, -1 if index is None else index, region_id)
+    return Place(key, ti_id=ti.id) if address_of_ti(ti) == address else None
 
 
 def place_of(blob: BlobName) -> Place | None:
@@ -125,14 +112,14 @@ def place_of(blob: BlobName) -> Place | None:
 
     Of a task's state only the place of the task that runs here is known.
     """
-    ti = _running_ti()
+    ti = running("ti")
     if ti is None or _HASHED in blob.key:
         return None
     key = unquote(blob.key)
     kind, _, asset = blob.scope.removeprefix("asset/").partition("=")
     if blob.scope.startswith("asset/"):
         return None if _HASHED in asset else Place(key, asset=AssetAddress(**{kind: unquote(asset)}))
-    own, _ = blob_scope(_address_of(ti), "")
+    own, _ = blob_scope(address_of_ti(ti), "")
     return Place(key, ti_id=ti.id) if own == blob.scope else None
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from offload_backend.address import StateAddress
 from offload_backend.airflow.configuration import clears_on_success, load_settings
+from offload_backend.airflow.ownership import Ownership
 from offload_backend.airflow.reclaiming import Reclaiming
 from offload_backend.airflow.rows import Rows, on_event_loop, place_of
 from offload_backend.errors import BlobNotFoundError, ConfigError, StoreError
+from offload_backend.isolation import IsOwn
 from offload_backend.offloader import Offloader
 from offload_backend.reclaimer import Reclaimer
 from offload_backend.ref import is_ref
@@ -36,6 +38,7 @@ class Worker:
         self.settings = settings = load_settings()
         self._offloader = Offloader(settings, lambda path: open_store(path, settings))
         self._rows = Rows()
+        self.ownership = Ownership(self._rows)
         self._reclaimer: Reclaimer | None = None
         if settings.reclaim == "eager":
             self._reclaimer = Reclaimer(self._offloader, self._tell_reclaimed)
@@ -57,8 +60,8 @@ class Worker:
             _notified("on_offloaded", lambda: hooks.on_offloaded(address, key, text))
         return text
 
-    def resolve(self, text: str) -> Any:
-        """The value, as :meth:`Offloader.resolve`.
+    def resolve(self, text: str, is_own: IsOwn) -> Any:
+        """The value, as :meth:`Offloader.resolve`; under ``isolation = deployment``, whosesoever it is.
 
         A row that is overwritten while its blob is read may lose that blob, whoever deletes here; then
         the value that replaced it is the answer. S3 calls a missing blob forbidden where s3:ListBucket
@@ -68,7 +71,7 @@ class Worker:
         and in a triggerer, on which nothing may wait for an answer; for another task's state; for a key
         that a blob's name does not spell out; and for a blob outside the write location.
         """
-        return self._resolve_row(text, _READS)
+        return self._resolve_row(text, is_own if self.settings.isolation == "state" else None, _READS)
 
     def dead_of_key(self, address: StateAddress, key: str) -> list[str]:
         """The row is confirmed gone: what may be deleted."""
@@ -91,14 +94,14 @@ class Worker:
         if self._reclaimer is not None:
             self._reclaimer.delete(dead)
 
-    def _resolve_row(self, text: str, reads: int) -> Any:
+    def _resolve_row(self, text: str, is_own: IsOwn | None, reads: int) -> Any:
         try:
-            return self._resolve(text)
+            return self._resolve(text, is_own)
         except (BlobNotFoundError, StoreError) as error:
             newer = self._named_instead(text) if _may_be_deleted(error) else None
             if not newer or newer == text or reads == 1:
                 raise
-        return self._resolve_row(newer, reads - 1)
+        return self._resolve_row(newer, is_own, reads - 1)
 
     def _named_instead(self, text: str) -> str | None:
         """What the row says now that said ``text`` a moment ago; ``None`` if it cannot be told."""
@@ -109,8 +112,8 @@ class Worker:
         now = self._rows.read(place) if place else None
         return now.named if now else None
 
-    def _resolve(self, text: str) -> Any:
-        value = self._offloader.resolve(text)
+    def _resolve(self, text: str, is_own: IsOwn | None) -> Any:
+        value = self._offloader.resolve(text, is_own)
         if not is_ref(text):
             return value
         if self._reclaimer is not None:

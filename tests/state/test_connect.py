@@ -108,10 +108,11 @@ def test_the_path_of_airflows_own_backend_is_used_where_there_is_no_other(tmp_pa
 
 def test_values_of_airflows_own_backend_stay_readable_after_moving_to_another_path(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__COMMON_IO__STATE_STORE_OBJECTSTORAGE_PATH", f"file://{tmp_path}/peer")
-    (tmp_path / "peer").mkdir()
-    (tmp_path / "peer" / "key").write_text(json.dumps(BIG))
+    theirs = tmp_path / "peer" / "dag" / "run" / "task" / "-1" / "key"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text(json.dumps(BIG))
     rows = MemoryCoreStore()
-    row = json.dumps({"__airflow_state_ref__": f"file://{tmp_path}/peer/key"})
+    row = json.dumps({"__airflow_state_ref__": f"file://{theirs}"})
     rows.set(TASK, "key", row, expires_at=None)
     with connect(tmp_path / "own", rows) as stores:
         assert stores.task_store("dag", "run", "task").get("key") == BIG
