@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from offload_backend.address import AssetAddress, StateAddress, blob_name, blob_scope, new_blob_id
 from offload_backend.blobfile import (
@@ -24,6 +24,7 @@ from offload_backend.codecs import Codec, HeldSource, Source
 from offload_backend.errors import (
     BlobCorruptError,
     BlobNotFoundError,
+    ForeignRefError,
     OffloadError,
     StoreError,
     UnreadableBlobError,
@@ -35,6 +36,9 @@ from offload_backend.recent import RecentBlobs
 from offload_backend.ref import BlobRef, format_ref
 from offload_backend.settings import Settings
 from offload_backend.storemap import StoreMap
+
+if TYPE_CHECKING:
+    from offload_backend.crypto import Keyring
 
 __all__ = ["Blobs", "dangling", "readable"]
 
@@ -50,6 +54,7 @@ class Blobs:
         self._clock = clock or _seconds_since_boot
         self._recent = RecentBlobs()
         self._copying = settings.copy_unchanged
+        self._keyring: Keyring | None = None
 
     def write(
         self,
@@ -77,16 +82,19 @@ class Blobs:
     def _written(
         self, codec: Codec, pieces: Iterable[Buffer], address: StateAddress, key: str, *, about: str
     ) -> str:
-        blob_id = new_blob_id()
+        limits, blob_id = self._settings, new_blob_id()
+        key_id, secret = self._keys().to_write() if limits.encryption_keys else ("", None)
         header = {
             "id": blob_id,
             **_identity(address),
             "key": key,
             "codec": codec.name,
             "created": datetime.now(tz=timezone.utc).isoformat(timespec="milliseconds"),
+            **({"encrypted": key_id} if key_id else {}),
         }
-        limits = self._settings
-        blob = BlobFile(header, pieces, level=limits.compression_level, max_raw=limits.max_value_bytes)
+        blob = BlobFile(
+            header, pieces, level=limits.compression_level, max_raw=limits.max_value_bytes, secret=secret
+        )
         name = blob_name(limits.deployment, address, key, blob_id, f"{codec.extension}.zst")
         store = self._stores.to_write()
         began = self._clock()
@@ -100,13 +108,16 @@ class Blobs:
                 digest=blob.blake3,
                 seal=blob.seal,
                 codec=codec.name,
+                frames="encrypted" if key_id else "sealed",
                 about=about,
+                key=key_id,
             )
         )
 
     def _put(self, store: BlobStore, name: str, blob: BlobFile, row: Row) -> None:
         """Store the blob; what the row's last one has in common with it need not be sent."""
-        copying = self._copying and isinstance(store, CopiesRanges)
+        # No two encrypted blobs have a frame in common.
+        copying = self._copying and isinstance(store, CopiesRanges) and not self._settings.encryption_keys
         last = self._recent.of(row) if copying else None
         with closing(blob.frames()) as frames:  # whatever raises, its threads end here
             if last is None or not isinstance(store, CopiesRanges):
@@ -148,7 +159,8 @@ class Blobs:
         self._recent.remember(row, name, ())  # who sets the key again after damage must not get copies of it
         source = self._source(ref, store, name, blob.id)
         value = codec.decode(source)
-        if self._copying and isinstance(store, CopiesRanges) and isinstance(source, SealedBlob):
+        copying = self._copying and isinstance(store, CopiesRanges) and ref.frames == "sealed"
+        if copying and isinstance(source, SealedBlob):
             self._recent.remember(row, name, source.verified.values())
         return value
 
@@ -159,6 +171,7 @@ class Blobs:
 
     def _source(self, ref: BlobRef, store: BlobStore, name: str, blob_id: str) -> Source:
         self._refuse_large(ref)
+        self._refuse_unencrypted(ref)
         if ref.frames == "zstd":
             whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob_id)
             return HeldSource(whole)
@@ -170,7 +183,24 @@ class Blobs:
             blake3=ref.digest,
             blob_id=blob_id,
             concurrency=self._settings.concurrency,
+            keys=self._keys().reader(ref.key) if ref.frames == "encrypted" else None,
         )
+
+    def _keys(self) -> Keyring:
+        if self._keyring is None:
+            from offload_backend.crypto import Keyring
+
+            self._keyring = Keyring("encryption_keys", self._settings.encryption_keys, self._settings)
+        return self._keyring
+
+    def _refuse_unencrypted(self, ref: BlobRef) -> None:
+        """Who can write rows and blobs, and has no key, must not be believed where everything is encrypted."""
+        limits = self._settings
+        if limits.encryption_keys and limits.unencrypted_blobs == "refuse" and ref.frames != "encrypted":
+            raise ForeignRefError(
+                "the blob is not encrypted",
+                hint="if it is genuine, set [offload_backend] unencrypted_blobs = accept and run offload rekey",
+            )
 
     def _refuse_large(self, ref: BlobRef) -> None:
         """Nothing is allocated for a ref that claims more than may be, or than its own facts allow."""

@@ -10,6 +10,7 @@
     ├── BlobCorruptError                            the blob is not the one that was written
     ├── ForeignRefError              (ValueError)   the ref points outside the allowed locations
     ├── UnreadableBlobError                         upgrade, or install what the message names
+    │   └── WrongKeyError                           give the key that the blob was encrypted with
     ├── StoreError                                  mend access or retry; .retryable tells which
     ├── CoreStoreError                              the same, for the database that holds the rows
     └── CollectorError                              nothing wrong was deleted; .refusals or .failed say why
@@ -40,6 +41,7 @@ __all__ = [
     "StoreError",
     "UnreadableBlobError",
     "UnsupportedValueError",
+    "WrongKeyError",
 ]
 
 _LONG_PATH = 200
@@ -123,6 +125,10 @@ class ForeignRefError(OffloadError, ValueError):
 
 class UnreadableBlobError(OffloadError):
     """The blob is whole but this installation cannot read it: newer format, unknown codec, missing extra."""
+
+
+class WrongKeyError(UnreadableBlobError):
+    """The blob was encrypted with another key than the one that now has its id."""
 
 
 class StoreError(OffloadError):

@@ -17,13 +17,14 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = {
     "data": ["address", "durations", "errors", "location", "ref", "row", "settings"],
-    "port": ["blobfile", "blobstore", "codecs", "corestore", "peervalue", "rootsource"],
+    "port": ["blobfile", "blobstore", "codecs", "corestore", "crypto", "peervalue", "rootsource"],
     "policy": [
         *("blobs", "description", "isolation", "knownrefs", "lifecycle"),
         *("offloader", "recent", "reclaimer", "storemap"),
     ],
     "store": ["stores"],
     "core store": ["corestores"],
+    "key source": ["crypto.kms"],
     "opening": ["stores.opening"],
     "configuration": ["configuration"],
     "stand-alone": ["accessors", "custom", "namespace", "state"],
@@ -43,6 +44,7 @@ MAY_IMPORT = {
     "policy": INNER | {"policy"},
     "store": INNER | {"store"},
     "core store": INNER | {"core store"},
+    "key source": INNER | {"key source"},
     "opening": INNER | {"store"},
     "configuration": {"package", "data"},
     "stand-alone": BUILT | {"stand-alone"},
@@ -58,14 +60,15 @@ KINDS_ON_NUMPY = [
 ]
 DRIVERS = {
     "airflow": ["airflow"],
-    "boto3": ["stores", "airflow.connections"],
-    "botocore": ["stores", "airflow.connections"],
+    "boto3": ["stores", "airflow.connections", "crypto.kms"],
+    "botocore": ["stores", "airflow.connections", "crypto.kms"],
     "s3fs": ["stores", "airflow.connections"],
     "fsspec": ["stores", "airflow.connections", "peervalue"],
     "sqlalchemy": ["corestores"],
     "httpx": ["corestores.rest_client"],
     "zstandard": ["blobfile", "peervalue"],
     "blake3": ["blobfile"],
+    "cryptography": ["blobfile.encrypted"],
     "orjson": ["codecs.json", "codecs.tree"],
     "msgspec": ["codecs.json", "codecs.tree"],
     "numpy": [f"codecs.tree.{name}" for name in KINDS_ON_NUMPY],

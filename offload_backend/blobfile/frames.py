@@ -15,6 +15,7 @@ from offload_backend.errors import BlobCorruptError, InvalidKeyError, Unreadable
 
 __all__ = [
     "CHUNK",
+    "ENCRYPTED",
     "FLOW",
     "FORMAT",
     "HEADER_MAGIC",
@@ -31,6 +32,11 @@ __all__ = [
 ]
 
 FORMAT = 2
+"""Of a sealed blob."""
+
+ENCRYPTED = 3
+"""The format of one that is encrypted as well."""
+
 CHUNK = 4 * 1024 * 1024
 """The most bytes of the encoded value in a frame."""
 
@@ -82,9 +88,12 @@ def skippable(magic: int, content: bytes) -> bytes:
     return _HEAD.pack(magic, len(content)) + content
 
 
-def header_frame(header: dict[str, Any]) -> Frame:
-    """The first frame. Raises :class:`InvalidKeyError` for names so long that no reader would accept it."""
-    text = json.dumps({"offload": FORMAT, **header}, separators=(",", ":")).encode()
+def header_frame(header: dict[str, Any], version: int = FORMAT) -> Frame:
+    """The first frame of a blob of that format.
+
+    Raises :class:`InvalidKeyError` for names so long that no reader would accept it.
+    """
+    text = json.dumps({"offload": version, **header}, separators=(",", ":")).encode()
     if len(text) > _LONGEST:
         raise InvalidKeyError(
             f"the key and its address take {len(text)} bytes, more than the {_LONGEST} of a header",
@@ -122,7 +131,7 @@ def holds(frame: memoryview, raw: int) -> bool:
     return bool(is_last) and end + 4 * facts.has_checksum == len(frame)
 
 
-def parse_header(frame: bytes, newest: int = FORMAT) -> dict[str, Any]:
+def parse_header(frame: bytes, newest: int = ENCRYPTED) -> dict[str, Any]:
     """The header in the frame at the start of a blob.
 
     Raises :class:`BlobCorruptError` for what is no header, and :class:`UnreadableBlobError` for one of a

@@ -6,14 +6,17 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zstandard
 
-from offload_backend.blobfile.frames import CHUNK, digest_of, holds, parse_header
+from offload_backend.blobfile.frames import CHUNK, ENCRYPTED, FORMAT, digest_of, holds, parse_header
 from offload_backend.blobfile.seal import Place, Seal, most_sealed_bytes
 from offload_backend.blobfile.writer import threads_for
 from offload_backend.errors import BlobCorruptError
+
+if TYPE_CHECKING:
+    from offload_backend.blobfile.encrypted import Decryption, Keys
 
 __all__ = ["SealedBlob", "Target"]
 
@@ -44,12 +47,23 @@ class SealedBlob:
     by its start.
 
     ``fetch`` reads from the store and may be called from ``concurrency`` threads at once. What is read is
-    verified by the seal, and the seal by the ref. Raises :class:`BlobCorruptError` for whatever is not
-    what the ref pins, here and in every method, and what ``fetch`` raises.
+    verified by the seal, and the seal by the ref. With ``keys`` the blob has to be an encrypted one, of which
+    every frame is what was encrypted with one of them. Raises :class:`BlobCorruptError` for whatever is not
+    what the ref pins, here and in every method, and what ``fetch`` raises; for an encrypted blob also
+    :class:`WrongKeyError`, and what ``keys`` raises.
     """
 
     def __init__(
-        self, fetch: Fetch, *, size: int, raw: int, seal: int, blake3: str, blob_id: str, concurrency: int
+        self,
+        fetch: Fetch,
+        *,
+        size: int,
+        raw: int,
+        seal: int,
+        blake3: str,
+        blob_id: str,
+        concurrency: int,
+        keys: Keys | None = None,
     ) -> None:
         self.size = raw
         self.verified: dict[int, tuple[bytes, int, int]] = {}
@@ -61,8 +75,20 @@ class SealedBlob:
             self._stored, self._threads = _held(fetch, size), threads_for(_MOST_THREADS)
         else:
             self._stored, self._threads = _fetched(fetch), concurrency
-        self.seal = Seal.parse(bytes(self._stored(size - seal, seal)), size=size, raw=raw, blake3=blake3)
-        self._header, *self._places = self.seal.places
+        self._decryption: Decryption | None = None
+        if keys is None:
+            self.seal = Seal.parse(bytes(self._stored(size - seal, seal)), size=size, raw=raw, blake3=blake3)
+            self._header, *self._places = self.seal.places
+        else:
+            from offload_backend.blobfile.encrypted import MOST_CLOSING, open_closing
+
+            above = min(size - seal, MOST_CLOSING)
+            end = bytes(self._stored(size - seal - above, above + seal))
+            self.seal = Seal.parse(end[above:], size=size, raw=raw, blake3=blake3, encrypted=True)
+            self._header, *self._places, closing = self.seal.places
+            frame = end[max(above - closing.size, 0) : above]
+            _verify(memoryview(frame), closing)
+            self._decryption = open_closing(frame, self.seal.places[:-1], keys)
         self._raw_starts = [place.raw_start for place in self._places]
 
     def header(self) -> dict[str, Any]:
@@ -153,11 +179,16 @@ class SealedBlob:
             else:
                 _verify(frame, place)
                 self.verified[place.start] = (place.digest, place.size, place.start)
-                _decompress(frame, place, pieces)
+                _decompress(self._decrypted(frame, place), place, pieces)
+
+    def _decrypted(self, frame: memoryview, place: Place) -> memoryview:
+        if self._decryption is None:
+            return frame
+        return self._decryption.frame(bisect_right(self._raw_starts, place.raw_start), frame)
 
     def _checked_header(self, frame: memoryview) -> dict[str, Any]:
         _verify(frame, self._header)
-        header = parse_header(bytes(frame))
+        header = parse_header(bytes(frame), FORMAT if self._decryption is None else ENCRYPTED)
         if len(frame) != 8 + int.from_bytes(frame[4:8], "little"):
             raise BlobCorruptError("the header is not alone in its frame")
         if header.get("id") != self._blob_id:

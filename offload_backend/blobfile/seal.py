@@ -18,7 +18,7 @@ from itertools import accumulate
 from offload_backend.blobfile.frames import CHUNK, MAX_HEADER, OWN_FRAME, digest_of, skippable
 from offload_backend.errors import BlobCorruptError
 
-__all__ = ["Place", "Seal", "most_sealed_bytes", "most_stored_bytes", "seal_of"]
+__all__ = ["Place", "Seal", "entries_of", "most_sealed_bytes", "most_stored_bytes", "seal_of"]
 
 _INDEX_MAGIC = 0x184D2A51
 _SEEK_TABLE_MAGIC = 0x184D2A5E
@@ -42,12 +42,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Seal:
-    """``places[0]`` is the header's; the others are the frames of the encoded value, in order."""
+    """``places[0]`` is the header's; the others are the frames of the encoded value, in order.
+
+    Of an encrypted blob, the last one is its closing frame, which holds nothing of the value.
+    """
 
     places: tuple[Place, ...]
 
     @classmethod
-    def parse(cls, data: bytes, *, size: int, raw: int, blake3: str) -> Seal:
+    def parse(cls, data: bytes, *, size: int, raw: int, blake3: str, encrypted: bool = False) -> Seal:
         """The seal, which must fit a blob of ``size`` bytes that holds ``raw``, or :class:`BlobCorruptError`.
 
         What is consistent in itself and with its ref may still be forged, together with it: so nothing
@@ -59,9 +62,12 @@ class Seal:
         sizes, raws = [entry[0] for entry in entries], [entry[1] for entry in entries]
         if sum(sizes) != size - len(data) or sum(raws) != raw:
             raise BlobCorruptError("the seal does not fit the sizes that the ref states")
-        if raws[0] or sizes[0] > MAX_HEADER or not all(0 < held <= CHUNK for held in raws[1:]):
+        held = raws[1:-1] if encrypted else raws[1:]
+        if encrypted and (len(raws) == 1 or raws[-1]):
+            raise BlobCorruptError("the seal is not that of an encrypted blob")
+        if raws[0] or sizes[0] > MAX_HEADER or not all(0 < size <= CHUNK for size in held):
             raise BlobCorruptError("the seal holds an impossible frame")
-        if any(most_stored_bytes(held) < stored for stored, held in entries):
+        if any(most_stored_bytes(most) < stored for stored, most in entries):
             raise BlobCorruptError("the seal holds an impossible frame")
         starts = accumulate(sizes, initial=0)
         raw_starts = accumulate(raws, initial=0)
@@ -71,9 +77,14 @@ class Seal:
 def seal_of(frames: Sequence[tuple[int, int, bytes]]) -> bytes:
     """The seal of frames, the header first: stored bytes, decompressed bytes and digest of each."""
     index = skippable(_INDEX_MAGIC, b"".join(digest for _, _, digest in frames))
-    table = b"".join(struct.pack("<II", size, raw) for size, raw, _ in frames) + struct.pack("<II", len(index), 0)
+    table = entries_of(frames) + struct.pack("<II", len(index), 0)
     footer = struct.pack("<IBI", len(frames) + 1, 0, _SEEKABLE_MAGIC)
     return index + skippable(_SEEK_TABLE_MAGIC, table + footer)
+
+
+def entries_of(frames: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """The seek table's entries for these frames."""
+    return b"".join(struct.pack("<II", size, raw) for size, raw, _ in frames)
 
 
 def most_stored_bytes(raw: int) -> int:
@@ -84,7 +95,8 @@ def most_stored_bytes(raw: int) -> int:
 def most_sealed_bytes(raw: int) -> int:
     """A size that no seal of a blob of ``raw`` bytes exceeds.
 
-    A frame for each view that is large enough to have its own, one between any two, and the header's.
+    A frame for each view that is large enough to have its own, one between any two, one around them, the
+    header's, and the one that closes an encrypted blob.
     """
     return _AROUND + (_DIGEST + _ENTRY) * (2 * (raw // OWN_FRAME + 1) + 1)
 

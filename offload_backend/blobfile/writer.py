@@ -8,14 +8,28 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zstandard
 
-from offload_backend.blobfile.frames import CHUNK, FLOW, OWN_FRAME, Frame, digest_of, header_frame, raw_frame
+from offload_backend.blobfile.frames import (
+    CHUNK,
+    ENCRYPTED,
+    FLOW,
+    FORMAT,
+    OWN_FRAME,
+    Frame,
+    digest_of,
+    header_frame,
+    raw_frame,
+)
 from offload_backend.blobfile.seal import seal_of
 from offload_backend.blobstore import Buffer
 from offload_backend.errors import UnsupportedValueError
+
+if TYPE_CHECKING:
+    from offload_backend.blobfile.encrypted import Encryption
+    from offload_backend.crypto.source import Secret
 
 __all__ = ["BlobFile"]
 
@@ -38,10 +52,18 @@ class BlobFile:
 
     Raises :class:`UnsupportedValueError` when the value is larger than ``max_raw`` bytes, and
     :class:`InvalidKeyError` for names so long that no reader would accept the header. ``level`` is
-    Zstandard's; with 0 nothing is compressed.
+    Zstandard's; with 0 nothing is compressed. With a ``secret`` the blob is encrypted.
     """
 
-    def __init__(self, header: dict[str, Any], pieces: Iterable[Buffer], *, level: int, max_raw: int) -> None:
+    def __init__(
+        self,
+        header: dict[str, Any],
+        pieces: Iterable[Buffer],
+        *,
+        level: int,
+        max_raw: int,
+        secret: Secret | None = None,
+    ) -> None:
         self.size = 0
         self.raw = 0
         self.seal = 0
@@ -51,6 +73,7 @@ class BlobFile:
         self._pieces = pieces
         self._level = level
         self._max_raw = max_raw
+        self._secret = secret
         self._shared: list[Frame] = []
 
     def __iter__(self) -> Generator[Buffer, None, None]:
@@ -60,17 +83,31 @@ class BlobFile:
     def frames(self) -> Generator[Frame, None, None]:
         """The same bytes frame by frame: the header, the encoded value, the seal."""
         facts: list[tuple[int, int, bytes]] = []
-        for frame in chain((header_frame(self._header),), self._compressed(_cut(self._counted()))):
+        for frame in self._sealed(facts):
             facts.append((frame.size, frame.raw, frame.digest))
             self.places.append((frame.digest, frame.size, self.size))
             self.size += frame.size
-            if any(_may_change(buffer) for buffer in frame.buffers):
-                self._shared.append(frame)
             yield frame
         data = seal_of(facts)
         digest = digest_of((data,))
         self.size, self.seal, self.blake3 = self.size + len(data), len(data), digest.hex()
         yield Frame((data,), len(data), 0, digest)
+
+    def _sealed(self, facts: list[tuple[int, int, bytes]]) -> Iterator[Frame]:
+        """Every frame above the seal; when one is asked for, ``facts`` holds those of all before it."""
+        header = header_frame(self._header, FORMAT if self._secret is None else ENCRYPTED)
+        yield header
+        if self._secret is None:
+            for frame in self._compressed(_cut(self._counted())):
+                if any(_may_change(buffer) for buffer in frame.buffers):
+                    self._shared.append(frame)
+                yield frame
+            return
+        from offload_backend.blobfile.encrypted import Encryption
+
+        encryption = Encryption(self._secret, header.digest)
+        yield from self._compressed(_cut(self._counted()), encryption)
+        yield encryption.closing(facts)
 
     def check_unchanged(self) -> None:
         """Raise :class:`UnsupportedValueError` if memory that was stored as it is has changed since.
@@ -96,21 +133,21 @@ class BlobFile:
                 )
             yield piece
 
-    def _compressed(self, chunks: Iterator[Buffer]) -> Iterator[Frame]:
+    def _compressed(self, chunks: Iterator[Buffer], encryption: Encryption | None = None) -> Iterator[Frame]:
         """Each chunk's frame, in order. Where there are several, threads make some while the next is cut."""
-        make = _FrameMaker(self._level)
+        make = _FrameMaker(self._level, encryption)
         first, second = next(chunks, b""), next(chunks, b"")
         if not second:
             if first:
-                yield make(first)
+                yield make(1, first)
             return
         early = iter((first, second))
         del first, second  # held by nothing but what still needs them
         threads = threads_for(_MOST_THREADS)
         with ThreadPoolExecutor(threads, "offload-compress") as pool:
             waiting: deque[Future[Frame]] = deque()
-            for chunk in chain(early, chunks):
-                waiting.append(pool.submit(make, chunk))
+            for number, chunk in enumerate(chain(early, chunks), start=1):
+                waiting.append(pool.submit(make, number, chunk))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -126,14 +163,17 @@ def threads_for(most: int) -> int:
 
 
 class _FrameMaker:
-    """Makes frames of chunks, in any thread."""
+    """Makes frames of chunks, in any thread. ``number`` is the frame's in the blob, whose header is number 0."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, encryption: Encryption | None) -> None:
         self._level = level
+        self._encryption = encryption
         self._threads = threading.local()
 
-    def __call__(self, chunk: Buffer) -> Frame:
+    def __call__(self, number: int, chunk: Buffer) -> Frame:
         buffers = self._compress(chunk) or raw_frame(memoryview(chunk))
+        if self._encryption is not None:
+            buffers = self._encryption.frame(number, buffers)
         return Frame(buffers, sum(map(len, buffers)), len(chunk), digest_of(buffers))
 
     def _compress(self, chunk: Buffer) -> tuple[Buffer, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -38,17 +39,24 @@ class Keyring:
             return place.id, require_secret(self._source(place).fresh())
 
     def to_read(self, key_id: str, wrapped: bytes = b"") -> Sequence[bytes]:
-        """The keys with which that may be read which the key of this id has written.
+        """The keys with which that may be read which a key of this id, wrapped like that, has written.
 
         Raises :class:`UnreadableBlobError` for an id that the setting does not have, and as
         :class:`KeySource` does.
         """
+        return self.reader(key_id)(wrapped)
+
+    def reader(self, key_id: str) -> Callable[[bytes], Sequence[bytes]]:
+        """The same for what is yet to be fetched; but an id that the setting does not have is told at once."""
         place = next((place for place in self._places if place.id == key_id), None)
         if place is None:
             raise UnreadableBlobError(
                 f"the key {key_id!r} is not among those of {self._setting}",
                 hint=f"add {key_id}=<source> to {self._setting} where values are read",
             )
+        return partial(self._unwrapped, place)
+
+    def _unwrapped(self, place: KeyPlace, wrapped: bytes) -> Sequence[bytes]:
         with self._telling(place):
             return tuple(self._source(place).unwrapped(wrapped))
 

@@ -21,8 +21,9 @@ def difference(store: BlobStore, name: str, size: int, content: str) -> tuple[st
     """What is wrong with the blob, or an empty text; and how many bytes were read. Memory is bounded."""
     frames, raw, seal, digest = content.split(" ")
     try:
-        if frames == "sealed":
-            return _sealed(store, name, size, raw=int(raw), seal=int(seal), blake3=digest)
+        if frames != "zstd":
+            sizes = {"raw": int(raw), "seal": int(seal)}
+            return _sealed(store, name, size, **sizes, blake3=digest, encrypted=frames == "encrypted")
         return _whole(store, name, size, digest)
     except BlobNotFoundError:
         return "gone", 0
@@ -40,13 +41,15 @@ def _whole(store: BlobStore, name: str, size: int, sha256: str) -> tuple[str, in
     return "", got
 
 
-def _sealed(store: BlobStore, name: str, size: int, *, raw: int, seal: int, blake3: str) -> tuple[str, int]:
-    """The seal, then every frame, each held in memory until its digest is known."""
+def _sealed(
+    store: BlobStore, name: str, size: int, *, raw: int, seal: int, blake3: str, encrypted: bool
+) -> tuple[str, int]:
+    """The seal, then every frame, each held in memory until its digest is known. It takes no key."""
     if not 0 < seal <= min(size, most_sealed_bytes(raw)):
         return f"corrupt: a blob of {size} bytes has no seal of {seal}", 0
     end = store.get_range(name, size - seal, seal)
     try:
-        places = Seal.parse(end, size=size, raw=raw, blake3=blake3).places
+        places = Seal.parse(end, size=size, raw=raw, blake3=blake3, encrypted=encrypted).places
     except BlobCorruptError as error:
         return f"corrupt: {error.message}", len(end)
     got, held, frames = 0, bytearray(), iter(places)

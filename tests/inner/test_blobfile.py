@@ -343,12 +343,12 @@ def test_frames_come_in_order_whichever_thread_is_first(monkeypatch):
     made = writer._FrameMaker.__call__
     turns = itertools.count()
 
-    def uneven(self, chunk):
+    def uneven(self, number, chunk):
         done = Future()
         if next(turns) % 3 == 0:
             with contextlib.suppress(TimeoutError):
                 done.result(timeout=0.02)
-        return made(self, chunk)
+        return made(self, number, chunk)
 
     monkeypatch.setattr(writer._FrameMaker, "__call__", uneven)
     monkeypatch.setattr(writer, "threads_for", lambda most: 4)
