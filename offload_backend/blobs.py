@@ -95,7 +95,8 @@ class Blobs:
         blob = BlobFile(
             header, pieces, level=limits.compression_level, max_raw=limits.max_value_bytes, secret=secret
         )
-        name = blob_name(limits.deployment, address, key, blob_id, f"{codec.extension}.zst")
+        extension = f"{codec.extension}.{'zst' if secret is None else 'enc'}"
+        name = blob_name(limits.deployment, address, key, blob_id, extension)
         store = self._stores.to_write()
         began = self._clock()
         self._put(store, name, blob, blob_scope(address, key))
