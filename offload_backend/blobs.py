@@ -33,14 +33,14 @@ from offload_backend.errors import (
 from offload_backend.isolation import IsOwn
 from offload_backend.knownrefs import Row
 from offload_backend.recent import RecentBlobs
-from offload_backend.ref import BlobRef, format_ref
+from offload_backend.ref import BlobRef, PeerRef, format_ref
 from offload_backend.settings import Settings
 from offload_backend.storemap import StoreMap
 
 if TYPE_CHECKING:
     from offload_backend.crypto import Keyring
 
-__all__ = ["Blobs", "dangling", "readable"]
+__all__ = ["Blobs", "dangling", "readable", "refuse_unencrypted"]
 
 _log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ class Blobs:
 
     def _source(self, ref: BlobRef, store: BlobStore, name: str, blob_id: str) -> Source:
         self._refuse_large(ref)
-        self._refuse_unencrypted(ref)
+        refuse_unencrypted(self._settings, ref)
         if ref.frames == "zstd":
             whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob_id)
             return HeldSource(whole)
@@ -194,15 +194,6 @@ class Blobs:
             self._keyring = Keyring("encryption_keys", self._settings.encryption_keys, self._settings)
         return self._keyring
 
-    def _refuse_unencrypted(self, ref: BlobRef) -> None:
-        """Who can write rows and blobs, and has no key, must not be believed where everything is encrypted."""
-        limits = self._settings
-        if limits.encryption_keys and limits.unencrypted_blobs == "refuse" and ref.frames != "encrypted":
-            raise ForeignRefError(
-                "the blob is not encrypted",
-                hint="if it is genuine, set [offload_backend] unencrypted_blobs = accept and run offload rekey",
-            )
-
     def _refuse_large(self, ref: BlobRef) -> None:
         """Nothing is allocated for a ref that claims more than may be, or than its own facts allow."""
         impossible = ref.size > most_stored_bytes(ref.raw) or ref.seal > most_sealed_bytes(ref.raw)
@@ -211,6 +202,19 @@ class Blobs:
                 f"the ref claims {max(ref.raw, ref.size)} bytes, more than this deployment reads",
                 hint="raise [offload_backend] max_value_bytes if the ref is genuine",
             )
+
+
+def refuse_unencrypted(settings: Settings, ref: BlobRef | PeerRef) -> None:
+    """Where all is encrypted, whoever can write rows and blobs, and has no key, is not to be believed.
+
+    Raises :class:`ForeignRefError`.
+    """
+    is_encrypted = isinstance(ref, BlobRef) and ref.frames == "encrypted"
+    if settings.encryption_keys and settings.unencrypted_blobs == "refuse" and not is_encrypted:
+        raise ForeignRefError(
+            "the blob is not encrypted",
+            hint="if it is genuine, set [offload_backend] unencrypted_blobs = accept and run offload rekey",
+        )
 
 
 def _require_seal(store: BlobStore, name: str, blob: BlobFile) -> None:

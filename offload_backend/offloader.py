@@ -98,9 +98,10 @@ class Offloader:
         with concerning(location=shown(ref.url)):
             self._signatures.check(text)
             if isinstance(ref, PeerRef):
-                from offload_backend.blobs import dangling
+                from offload_backend.blobs import dangling, refuse_unencrypted
                 from offload_backend.peervalue import peer_scopes, read_peer_value
 
+                refuse_unencrypted(self.settings, ref)
                 store, name = self._stores.find(without_user(ref.url))
                 _refuse_hidden_dots(name)
                 require_own(is_own, *((scope, None) for scope in peer_scopes(name)))
