@@ -1,7 +1,7 @@
 """The ``offload`` command.
 
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 refused (nothing was deleted), 4 partial (some
-deletes failed), 5 dangling refs or damaged blobs were found.
+deletes failed, or some rows were not rewritten), 5 dangling refs or damaged blobs were found.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from offload_backend import __version__
 from offload_backend.cli.erase import erase
 from offload_backend.cli.expire import expire
 from offload_backend.cli.gc import gc
+from offload_backend.cli.rekey import rekey
 from offload_backend.cli.verify import verify
 from offload_backend.errors import ConfigError, IncompleteError, OffloadError, RefusedError
 
@@ -69,4 +70,5 @@ def demo(
 app.command()(expire)
 app.command()(erase)
 app.command()(verify)
+app.command()(rekey)
 app.add_typer(gc, name="gc")
