@@ -147,4 +147,6 @@ def _open_by_airflow(path: str, settings: Settings, scheme: str, conn_id: str) -
             f"no installed provider opens {scheme}:// with a connection",
             hint="install the provider of that object storage, or use a path without conn_id@",
         ) from error
-    return FsspecBlobStore(location_of(path), filesystem, settings.part_size)
+    return FsspecBlobStore(
+        location_of(path), filesystem, settings.part_size, settings.give_up_after.total_seconds()
+    )

@@ -23,6 +23,7 @@ BLOBS = 100
 """So many blobs are encrypted with one key; each has a salt of its own."""
 
 CACHED = 32
+_TRIES = 6
 _NEVER_GIVEN = {"InvalidCiphertextException", "IncorrectKeyException"}
 _THROTTLED = {"ThrottlingException", "RequestLimitExceeded", "LimitExceededException"}
 _PASSES = {"DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "InternalFailure"}
@@ -116,10 +117,11 @@ class KmsKey:
                 "boto3 is not installed", hint="pip install 'offload-backend[s3]' where values are read and written"
             ) from error
         limits = self._settings
+        share = limits.give_up_after.total_seconds() / _TRIES
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": limits.max_attempts},
-            connect_timeout=limits.connect_timeout,
-            read_timeout=limits.read_timeout,
+            retries={"mode": "standard", "total_max_attempts": _TRIES},
+            connect_timeout=min(limits.connect_timeout, share),
+            read_timeout=min(limits.read_timeout, share),
         )
         regions = self._key.split(":")[3:4] if self._key.startswith("arn:") else []
         return Session(region_name=next(iter(regions), None)).client("kms", config=config)

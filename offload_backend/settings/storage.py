@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
+
+from offload_backend.durations import parse_duration
 
 __all__ = ["StorageSettings"]
 
@@ -32,14 +35,18 @@ class StorageSettings(BaseModel):
         description="Bytes of one part of a multipart upload; a smaller blob is one request.",
         examples=["16777216"],
     )
-    max_attempts: int = Field(
-        6, ge=1, le=50, description="Tries of one storage request, the first included.", examples=["10"]
+    give_up_after: timedelta = Field(
+        timedelta(minutes=3),
+        gt=timedelta(0),
+        description="How long a storage request may go on without progress, all its tries and pauses together, "
+        "until it fails. Progress is a further MiB of it. Units are s, m, h and d.",
+        examples=["10m"],
     )
     connect_timeout: float = Field(
-        10.0, gt=0, description="Seconds to wait for a connection to the store.", examples=["5"]
+        10.0, gt=0, description="Seconds that one try waits for a connection to the store.", examples=["5"]
     )
     read_timeout: float = Field(
-        60.0, gt=0, description="Seconds to wait for the next bytes of an answer.", examples=["30"]
+        60.0, gt=0, description="Seconds that one try waits for the next bytes of an answer.", examples=["30"]
     )
     storage_options: SecretStr = Field(
         SecretStr(""),
@@ -47,6 +54,11 @@ class StorageSettings(BaseModel):
         "secret, token, region_name and profile for S3). An Airflow connection is the better place for secrets.",
         examples=['{"endpoint_url": "https://minio.example"}'],
     )
+
+    @field_validator("give_up_after", mode="before")
+    @classmethod
+    def _seconds(cls, value: object) -> object:
+        return parse_duration(value) if isinstance(value, str) else value
 
     @field_validator("storage_options", mode="before")
     @classmethod

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timezone
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from offload_backend.blobstore import BlobInfo, Buffer, DeleteReport
 from offload_backend.errors import BlobCorruptError, BlobNotFoundError, OffloadError, StoreError
 from offload_backend.location import checked_name, checked_prefix
 from offload_backend.stores.deleting import failed_deletes
-from offload_backend.stores.fsspec_errors import fsspec_errors, is_past_end
+from offload_backend.stores.fsspec_errors import fsspec_errors, is_past_end, never_answered
+from offload_backend.stores.fsspec_listing import as_moment, entries, lists_by_itself, takes_prefix
 from offload_backend.stores.parts import parts_of
+from offload_backend.stores.patience import OutOfPatienceError, Patience, allowed_seconds, within
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["FsspecBlobStore"]
 
 PART_SIZE = 8 * 1024 * 1024
+GIVE_UP_AFTER = 180.0
+_DISCARD_SECONDS = 10.0
 _REMEMBERED = 64
 _log = logging.getLogger(__name__)
 
@@ -42,9 +47,18 @@ class FsspecBlobStore:
     On object stores a blob appears whole or not at all. On other filesystems (SFTP, SMB, HDFS …) it is
     written in place: an error removes it, but a killed process leaves a part under a name to which no
     row refers. Blobs of more than ``part_size`` bytes are written one part after the other.
+
+    Drivers repeat what they think fit. None is waited for longer than ``give_up_after`` seconds, for each 8 MiB of
+    a part and each block that is read; only ``list`` takes as long as it takes.
     """
 
-    def __init__(self, location: str, filesystem: AbstractFileSystem, part_size: int = PART_SIZE) -> None:
+    def __init__(
+        self,
+        location: str,
+        filesystem: AbstractFileSystem,
+        part_size: int = PART_SIZE,
+        give_up_after: float = GIVE_UP_AFTER,
+    ) -> None:
         self._location = location
         self._filesystem = filesystem
         root = filesystem._strip_protocol(location)  # noqa: SLF001 - the hook by which drivers name their root
@@ -52,10 +66,11 @@ class FsspecBlobStore:
         names = filesystem.protocol
         protocols = {names} if isinstance(names, str) else set(names)
         self._keeps_objects = bool(protocols & _OBJECT_STORES)
-        self._lists_by_prefix = bool(protocols & _LIST_BY_PREFIX) and _takes_prefix(filesystem)
+        self._lists_by_prefix = bool(protocols & _LIST_BY_PREFIX) and takes_prefix(filesystem)
         # fsspec's memory files are visible as soon as they are opened: there, one call has to do.
         self._part_size = 1 << 62 if "memory" in protocols else part_size
         self._block = part_size
+        self._give_up_after = give_up_after
         self._sized: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -70,12 +85,11 @@ class FsspecBlobStore:
         first = next(parts, b"")
         second = next(parts, None)
         if not self._keeps_objects:
-            with self._translated("put", name):
-                self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+            folder = path.rpartition("/")[0]
+            self._ask("put", name, lambda: self._filesystem.makedirs(folder, exist_ok=True))
         try:
             if second is None:
-                with self._translated("put", name):
-                    self._filesystem.pipe_file(path, first)
+                self._ask("put", name, lambda: self._filesystem.pipe_file(path, first), len(first))
             else:
                 self._write(name, path, chain((first, second), parts))
         except BaseException:
@@ -148,14 +162,11 @@ class FsspecBlobStore:
 
     def _write(self, name: str, path: str, parts: Iterator[bytes]) -> None:
         """Write part by part. Closing publishes, so a writer is only closed when all is written."""
-        with self._translated("put", name):
-            writer = self._filesystem.open(path, "wb", block_size=self._part_size)
+        writer = self._ask("put", name, lambda: self._filesystem.open(path, "wb", block_size=self._part_size))
         try:
             for part in parts:
-                with self._translated("put", name):
-                    writer.write(part)
-            with self._translated("put", name):
-                writer.close()
+                self._ask("put", name, partial(writer.write, part), len(part))
+            self._ask("put", name, writer.close, self._part_size)
         except BaseException:
             self._discard(writer)
             raise
@@ -164,13 +175,12 @@ class FsspecBlobStore:
         """Give up a writer for good: no later ``close``, garbage collection included, may publish it."""
         from fsspec.spec import AbstractBufferedFile
 
+        end = writer.close
+        if isinstance(writer, AbstractBufferedFile):
+            writer.closed = True
+            end = writer.discard
         try:
-            with self._translated("put", writer.path if hasattr(writer, "path") else ""):
-                if isinstance(writer, AbstractBufferedFile):
-                    writer.closed = True
-                    writer.discard()
-                else:
-                    writer.close()
+            self._ask("put", getattr(writer, "path", ""), end, most=_DISCARD_SECONDS)
         except OffloadError as error:
             _log.warning("an unfinished upload stays behind: %s", error)
 
@@ -178,8 +188,7 @@ class FsspecBlobStore:
         if self._keeps_objects:
             return
         try:
-            with self._translated("delete", path):
-                self._filesystem.rm_file(path)
+            self._ask("delete", path, lambda: self._filesystem.rm_file(path), most=_DISCARD_SECONDS)
         except BlobNotFoundError:
             return
         except OffloadError as error:
@@ -188,8 +197,8 @@ class FsspecBlobStore:
     def _read(self, name: str, start: int, length: int) -> bytes:
         path = self._path(name)
         try:
-            with self._translated("get", name):
-                data = bytes(self._filesystem.cat_file(path, start=start, end=start + length))
+            call = partial(self._filesystem.cat_file, path, start=start, end=start + length)
+            data = bytes(self._ask("get", name, call, length))
         except StoreError as error:
             if is_past_end(error):
                 return b""
@@ -220,8 +229,9 @@ class FsspecBlobStore:
         )
 
     def _delete_one(self, names: Sequence[str]) -> dict[str, str]:
-        with contextlib.suppress(BlobNotFoundError), self._translated("delete", names[0]):
-            self._filesystem.rm_file(self._path(names[0]))
+        path = self._path(names[0])
+        with contextlib.suppress(BlobNotFoundError):
+            self._ask("delete", names[0], lambda: self._filesystem.rm_file(path))
         return {}
 
     def _files_below(self, folder: str, beginning: str) -> Iterable[dict[str, Any]]:
@@ -229,7 +239,7 @@ class FsspecBlobStore:
 
         Those whose path in the folder does not begin with ``beginning`` may be missing.
         """
-        if self._keeps_objects and _lists_by_itself(self._filesystem):
+        if self._keeps_objects and lists_by_itself(self._filesystem):
             narrowed = {"prefix": beginning} if beginning and self._lists_by_prefix else {}
             found: dict[str, dict[str, Any]] = self._filesystem.find(folder, detail=True, **narrowed)
             return found.values()
@@ -237,7 +247,7 @@ class FsspecBlobStore:
         pending = [folder]
         while pending:
             path = pending.pop()
-            for entry in _entries(self._filesystem, path):
+            for entry in entries(self._filesystem, path):
                 if entry["type"] != "directory":
                     files[entry["name"]] = entry
                 elif entry["name"].strip("/") != path.strip("/"):
@@ -246,52 +256,27 @@ class FsspecBlobStore:
 
     def _modified(self, entry: dict[str, Any]) -> datetime:
         for name in _TIMES:
-            moment = _as_moment(entry.get(name))
+            moment = as_moment(entry.get(name))
             if moment is not None:
                 return moment
         with self._translated("list", ""):
-            moment = _as_moment(self._filesystem.modified(entry["name"]))
+            moment = as_moment(self._filesystem.modified(entry["name"]))
         if moment is None:
             raise StoreError("the driver tells no times", reason="failed", location=self._location)
         return moment
+
+    def _ask(self, doing: str, name: str, call: Callable[[], Any], size: int = 0, most: float = math.inf) -> Any:
+        """What the driver answers, or our error; ``size`` bytes are moved, ``most`` seconds waited."""
+        patience = Patience(min(allowed_seconds(self._give_up_after), most))
+        patience.allow(size)
+        with self._translated(doing, name):
+            try:
+                return within(patience, call)
+            except OutOfPatienceError:
+                raise never_answered(doing, patience.seconds) from None
 
     def _translated(self, doing: str, name: str) -> Any:
         return fsspec_errors(doing, f"{self._location}/{name}" if name else self._location)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{checked_name(name)}"
-
-
-def _lists_by_itself(filesystem: AbstractFileSystem) -> bool:
-    """Whether an object store's driver has a listing of its own: a flat one, which fails as a whole."""
-    from fsspec.asyn import AsyncFileSystem
-    from fsspec.spec import AbstractFileSystem
-
-    kind = type(filesystem)
-    asynchronous = getattr(kind, "_find", None)
-    return kind.find is not AbstractFileSystem.find or (
-        asynchronous is not None and asynchronous is not AsyncFileSystem._find  # noqa: SLF001 - which is overridden
-    )
-
-
-def _takes_prefix(filesystem: AbstractFileSystem) -> bool:
-    """Whether this version of the driver declares it; one that does not might ignore it, or fail."""
-    return "prefix" in inspect.signature(filesystem.find).parameters
-
-
-def _entries(filesystem: AbstractFileSystem, folder: str) -> Iterable[dict[str, Any]]:
-    try:
-        entries: list[dict[str, Any]] = filesystem.ls(folder, detail=True)
-    except FileNotFoundError:
-        return []
-    return entries
-
-
-def _as_moment(value: object) -> datetime | None:
-    if isinstance(value, str) and value:
-        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    if isinstance(value, (int, float)):
-        value = datetime.fromtimestamp(value, tz=timezone.utc)
-    if not isinstance(value, datetime):
-        return None
-    return value if value.tzinfo else value.replace(tzinfo=timezone.utc)

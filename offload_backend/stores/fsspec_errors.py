@@ -11,7 +11,7 @@ from offload_backend.errors import BlobNotFoundError, OffloadError, StoreError
 from offload_backend.stores.os_errors import os_store_error
 from offload_backend.stores.s3_errors import code_and_status, s3_error
 
-__all__ = ["fsspec_errors", "is_past_end"]
+__all__ = ["fsspec_errors", "is_past_end", "never_answered"]
 
 _S3_OPERATIONS = {
     "put": "PutObject",
@@ -26,8 +26,12 @@ def fsspec_errors(doing: str, location: str) -> Iterator[None]:
     """Our errors for a driver's; ``doing`` is one of put, get, list and delete."""
     try:
         yield
-    except OffloadError:
+    except OffloadError as error:
+        error.location = error.location or location
         raise
+    except ValueError as error:
+        # A driver that is made at its first use quotes the option that it does not like, which might be a secret.
+        raise _translated(error, doing, location) from None
     except Exception as error:  # drivers have no base class in common; nothing is swallowed
         raise _translated(error, doing, location) from error
 
@@ -94,8 +98,16 @@ def _denied(what: str, doing: str, location: str) -> StoreError:
     return StoreError(f"{doing} failed: {what}", reason="denied", location=location, hint=hint)
 
 
+def never_answered(doing: str, seconds: float) -> StoreError:
+    """The error for a driver that was given up."""
+    return _unreachable(f"not done within {seconds:g} s", doing, "")
+
+
 def _unreachable(what: str, doing: str, location: str) -> StoreError:
-    hint = "check the endpoint and the network between worker and store"
+    hint = (
+        "check the endpoint and the network between worker and store; to wait longer for a store that comes back, "
+        "raise [offload_backend] give_up_after"
+    )
     return StoreError(f"{doing} failed: {what}", reason="unreachable", retryable=True, location=location, hint=hint)
 
 

@@ -92,14 +92,17 @@ def _open_fsspec(url: StorageUrl, settings: Settings) -> BlobStore:
             hint="correct [offload_backend] storage_options; they are the driver's own",
         ) from None
     if url.scheme == "s3":
-        # botocore, inside, already makes max_attempts tries.
+        # botocore, inside, already makes all the tries.
         filesystem.retries = 1
-    return FsspecBlobStore(str(url), filesystem, settings.part_size)
+    return FsspecBlobStore(str(url), filesystem, settings.part_size, settings.give_up_after.total_seconds())
 
 
 def _s3fs_options(settings: Settings) -> dict[str, Any]:
     """The options under the names that s3fs gives them, with our limits on time and tries."""
+    from offload_backend.stores.s3_client import refuse_user_in
+
     options = settings.options
+    refuse_user_in(str(options.get("endpoint_url") or ""))
     for ours, theirs in (
         ("aws_access_key_id", "key"),
         ("aws_secret_access_key", "secret"),
@@ -111,10 +114,16 @@ def _s3fs_options(settings: Settings) -> dict[str, Any]:
     for name in ("region_name", "verify"):
         if name in options:
             options["client_kwargs"] = {name: options.pop(name), **(options.get("client_kwargs") or {})}
+    seconds = settings.give_up_after.total_seconds()
     limits = {
-        "retries": {"mode": "standard", "total_max_attempts": settings.max_attempts},
-        "connect_timeout": settings.connect_timeout,
-        "read_timeout": settings.read_timeout,
+        "retries": {"mode": "standard", "total_max_attempts": _tries(seconds)},
+        "connect_timeout": min(settings.connect_timeout, seconds),
+        "read_timeout": min(settings.read_timeout, seconds),
     }
     options["config_kwargs"] = {**limits, **(options.get("config_kwargs") or {})}
     return options
+
+
+def _tries(seconds: float) -> int:
+    """As many as take about that long: on average pauses are half a second, one, two, four, eight, then ten."""
+    return 5 + int(seconds / 10)

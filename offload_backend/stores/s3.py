@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from offload_backend.blobstore import BlobInfo, Buffer, DeleteReport, Stretch
 from offload_backend.errors import ConfigError, OffloadError, StoreError
 from offload_backend.location import checked_name, checked_prefix, parse_location
 from offload_backend.settings import Settings
+from offload_backend.stores.patience import Patience, allowed_seconds
 from offload_backend.stores.s3_boto3 import Boto3Objects
-from offload_backend.stores.s3_client import client_config
+from offload_backend.stores.s3_client import asked, client_config, refuse_user_in
 from offload_backend.stores.s3_delete import undeleted
-from offload_backend.stores.s3_errors import code_and_status, s3_error, s3_errors
+from offload_backend.stores.s3_errors import code_and_status, s3_error
 from offload_backend.stores.s3_objects import ObjectReader, S3Objects, Target
 from offload_backend.stores.s3_read import Ask, fill_buffer, read_object
 from offload_backend.stores.s3_write import Copying, write_object
@@ -69,7 +71,7 @@ class S3BlobStore:
     def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         target = self._target(name)
-        self._remember(name, write_object(self._transport(), target, chunks, self._settings))
+        self._remember(name, write_object(self._transport(), target, chunks, self._settings, self._seconds()))
 
     def put_with_copies(self, name: str, stretches: Iterable[Stretch], source: str) -> int:
         """See :class:`~offload_backend.blobstore.CopiesRanges`.
@@ -82,13 +84,13 @@ class S3BlobStore:
             self.put(name, (buffer for stretch in stretches for buffer in stretch.buffers))
             return 0
         copying = Copying(self._transport(), target, key, etag)
-        self._remember(name, copying.write(stretches, self._settings))
+        self._remember(name, copying.write(stretches, self._settings, self._seconds()))
         return copying.copied
 
     def get(self, name: str) -> Iterator[bytes]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         place, ask = self._place(name), self._asking(name)
-        yield from read_object(ask, place, attempts=self._settings.max_attempts)
+        yield from read_object(ask, place, Patience(self._seconds()))
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
@@ -98,7 +100,7 @@ class S3BlobStore:
         chunks = read_object(
             self._asking(name),
             self._place(name),
-            attempts=self._settings.max_attempts,
+            Patience(self._seconds()),
             start=start,
             end=start + max(length, 1),
         )
@@ -115,16 +117,16 @@ class S3BlobStore:
             raise ValueError("start is not negative")
         if not buffer and total:
             start, buffer = 0, memoryview(bytearray(1))  # HTTP has no empty range
-        ask, place, attempts = self._asking(name), self._place(name), self._settings.max_attempts
-        fill_buffer(ask, place, attempts=attempts, start=start, buffer=buffer, total=total)
+        ask, place, patience = self._asking(name), self._place(name), Patience(self._seconds())
+        fill_buffer(ask, place, patience, start=start, buffer=buffer, total=total)
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         request = {"Bucket": self._bucket, "Prefix": f"{self._root}{checked_prefix(prefix)}"}
         client, token = self._connected(), ""
         while True:
-            with s3_errors("ListObjectsV2", self._location):
-                page = client.list_objects_v2(**request, **({"ContinuationToken": token} if token else {}))
+            call = partial(client.list_objects_v2, **request, **({"ContinuationToken": token} if token else {}))
+            page = asked(call, "ListObjectsV2", self._location, Patience(self._seconds()))
             if not page.get("Name") and "KeyCount" not in page:
                 # Whoever answered, a proxy perhaps, its page without blobs says nothing about the bucket.
                 raise StoreError(
@@ -148,14 +150,14 @@ class S3BlobStore:
         keys = {name: self._key(name) for name in names}
         if not keys:
             return DeleteReport()
-        failed = undeleted(self._connected(), self._bucket, keys, self._location)
+        failed = undeleted(self._connected(), self._bucket, keys, self._location, self._seconds())
         return DeleteReport(tuple(name for name in keys if name not in failed), failed)
 
     def _asking(self, name: str) -> Ask:
         target, objects = self._target(name), self._transport()
 
-        def ask(start: int, end: int | None, etag: str) -> ObjectReader:
-            reader = objects.get(target, start, end, etag)
+        def ask(start: int, end: int | None, etag: str, patience: Patience) -> ObjectReader:
+            reader = objects.get(target, start, end, etag, patience)
             self._remember(name, reader.etag)
             return reader
 
@@ -187,7 +189,7 @@ class S3BlobStore:
 
         # The causes are left out below: they quote values, which might be secrets in the wrong place.
         try:
-            return self._make_client(config)
+            client = self._make_client(config)
         except OffloadError:
             raise
         except (BotoCoreError, ClientError) as error:
@@ -198,6 +200,11 @@ class S3BlobStore:
                 location=self._location,
                 hint="correct endpoint_url, with its http:// or https://, and region_name",
             ) from None
+        refuse_user_in(client.meta.endpoint_url)
+        return client
+
+    def _seconds(self) -> float:
+        return allowed_seconds(self._settings.give_up_after.total_seconds())
 
     def _key(self, name: str) -> str:
         return f"{self._root}{checked_name(name)}"

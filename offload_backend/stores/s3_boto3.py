@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from offload_backend.blobstore import Buffer
-from offload_backend.stores.s3_errors import NoAnswerError, s3_errors
+from offload_backend.stores.parts import size_of
+from offload_backend.stores.patience import Patience
+from offload_backend.stores.s3_client import asked, one_try
 from offload_backend.stores.s3_objects import CopySource, SentPart, Target
 
 __all__ = ["Boto3Objects"]
@@ -26,38 +29,44 @@ class Boto3Objects:
         self._client = client
         self._bucket = bucket
 
-    def put(self, target: Target, body: Sequence[Buffer]) -> str:
+    def put(self, target: Target, body: Sequence[Buffer], patience: Patience) -> str:
         """PutObject."""
         client = self._client()
-        with s3_errors("PutObject", target.location):
-            answer = client.put_object(**self._named(target), Body=_joined(body))
+        request = {**self._named(target), "Body": _joined(body)}
+        patience.allow(size_of(body))
+        answer = asked(partial(client.put_object, **request), "PutObject", target.location, patience)
         return str(answer.get("ETag", ""))
 
-    def get(self, target: Target, start: int, end: int | None, etag: str) -> _Reader:
+    def get(self, target: Target, start: int, end: int | None, etag: str, patience: Patience) -> _Reader:
         """GetObject."""
         condition = {"IfMatch": etag} if etag else {}
         if start or end is not None:
             condition["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         client = self._client()
-        with s3_errors("GetObject", target.location):
-            return _Reader(client.get_object(**self._named(target), **condition))
+        request = {**self._named(target), **condition}
+        answer = asked(partial(client.get_object, **request), "GetObject", target.location, patience)
+        return _Reader(answer, patience)
 
-    def create(self, target: Target) -> str:
+    def create(self, target: Target, patience: Patience) -> str:
         """CreateMultipartUpload."""
         client = self._client()
-        with s3_errors("CreateMultipartUpload", target.location):
-            answer = client.create_multipart_upload(**self._named(target))
+        call = partial(client.create_multipart_upload, **self._named(target))
+        answer = asked(call, "CreateMultipartUpload", target.location, patience)
         return str(answer.get("UploadId", ""))
 
-    def send_part(self, target: Target, upload_id: str, number: int, body: Sequence[Buffer]) -> SentPart:
+    def send_part(
+        self, target: Target, upload_id: str, number: int, body: Sequence[Buffer], patience: Patience
+    ) -> SentPart:
         """UploadPart."""
-        request = {**self._named(target), "UploadId": upload_id, "PartNumber": number}
+        request = {**self._named(target), "UploadId": upload_id, "PartNumber": number, "Body": _joined(body)}
         client = self._client()
-        with s3_errors("UploadPart", target.location):
-            answer = client.upload_part(**request, Body=_joined(body))
+        patience.allow(size_of(body))
+        answer = asked(partial(client.upload_part, **request), "UploadPart", target.location, patience)
         return _sent(number, answer)
 
-    def copy_part(self, target: Target, upload_id: str, number: int, source: CopySource) -> SentPart:
+    def copy_part(
+        self, target: Target, upload_id: str, number: int, source: CopySource, patience: Patience
+    ) -> SentPart:
         """UploadPartCopy."""
         request = {
             **self._named(target),
@@ -68,53 +77,42 @@ class Boto3Objects:
             "CopySourceRange": f"bytes={source.start}-{source.end - 1}",
         }
         client = self._client()
-        with s3_errors("UploadPartCopy", target.location):
-            answer = client.upload_part_copy(**request)
+        answer = asked(partial(client.upload_part_copy, **request), "UploadPartCopy", target.location, patience)
         return _sent(number, answer.get("CopyPartResult") or {})
 
-    def complete(self, target: Target, upload_id: str, parts: Sequence[SentPart]) -> str:
+    def complete(self, target: Target, upload_id: str, parts: Sequence[SentPart], patience: Patience) -> str:
         """CompleteMultipartUpload."""
         sent = [{"PartNumber": part.number, "ETag": part.etag, **dict(part.checksums)} for part in parts]
+        request = {**self._named(target), "UploadId": upload_id, "MultipartUpload": {"Parts": sent}}
         client = self._client()
-        with s3_errors("CompleteMultipartUpload", target.location):
-            answer = client.complete_multipart_upload(
-                **self._named(target), UploadId=upload_id, MultipartUpload={"Parts": sent}
-            )
+        call = partial(client.complete_multipart_upload, **request)
+        answer = asked(call, "CompleteMultipartUpload", target.location, patience)
         return str(answer.get("ETag", ""))
 
-    def abort(self, target: Target, upload_id: str) -> None:
+    def abort(self, target: Target, upload_id: str, patience: Patience) -> None:
         """AbortMultipartUpload."""
         client = self._client()
-        with s3_errors("AbortMultipartUpload", target.location):
-            client.abort_multipart_upload(**self._named(target), UploadId=upload_id)
+        call = partial(client.abort_multipart_upload, **self._named(target), UploadId=upload_id)
+        asked(call, "AbortMultipartUpload", target.location, patience)
 
     def _named(self, target: Target) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": target.key}
 
 
 class _Reader:
-    def __init__(self, answer: dict[str, Any]) -> None:
+    def __init__(self, answer: dict[str, Any], patience: Patience) -> None:
         self._body = answer["Body"]
+        self._patience = patience
         self.etag = str(answer.get("ETag", ""))
         self.content_range = str(answer.get("ContentRange", ""))
         length = answer.get("ContentLength")
         self.length = None if length is None else int(length)
 
     def read(self, size: int) -> bytes:
-        from botocore.exceptions import HTTPClientError, IncompleteReadError
-
-        try:
-            return bytes(self._body.read(size))
-        except (HTTPClientError, IncompleteReadError, OSError) as error:
-            raise NoAnswerError(type(error).__name__) from error
+        return bytes(one_try(lambda: self._body.read(size), self._patience))
 
     def readinto(self, buffer: memoryview) -> int:
-        from botocore.exceptions import HTTPClientError, IncompleteReadError
-
-        try:
-            return int(self._body.readinto(buffer[:_COPIED]))
-        except (HTTPClientError, IncompleteReadError, OSError) as error:
-            raise NoAnswerError(type(error).__name__) from error
+        return int(one_try(lambda: self._body.readinto(buffer[:_COPIED]), self._patience))
 
     def close(self) -> None:
         self._body.close()

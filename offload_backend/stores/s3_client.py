@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from offload_backend.errors import ConfigError
 from offload_backend.settings import Settings
+from offload_backend.stores.patience import OutOfPatienceError, Patience, within
+from offload_backend.stores.s3_errors import NoAnswerError, RefusalError, code_and_status, seconds_asked
+from offload_backend.stores.s3_retries import repeated
 
 if TYPE_CHECKING:
     from botocore.config import Config
 
-__all__ = ["client_config", "client_maker", "require_boto3", "sorted_options"]
+__all__ = [
+    "asked",
+    "client_config",
+    "client_maker",
+    "one_try",
+    "refuse_user_in",
+    "require_boto3",
+    "sorted_options",
+]
 
 _SESSION = {
     "key": "aws_access_key_id",
@@ -26,10 +37,24 @@ _SESSION = {
 }
 _CLIENT = {"endpoint_url": "endpoint_url", "verify": "verify"}
 _SPARE_CONNECTIONS = 10
+_PASSING = frozenset(
+    {
+        "ConnectTimeoutError",
+        "ConnectionClosedError",
+        "ConnectionError",
+        "EndpointConnectionError",
+        "HTTPClientError",
+        "IncompleteReadError",
+        "ProxyConnectionError",
+        "ReadTimeoutError",
+        "ResponseStreamingError",
+    }
+)
+_T = TypeVar("_T")
 
 
 def client_config(settings: Settings) -> Config:
-    """How every client of ours retries, waits and checks.
+    """How every client of ours waits and checks. It makes one try: :func:`asked` makes more.
 
     Answers are not checked by S3's own checksums where those are optional: the digest in the ref
     covers the blob, and S3-compatible stores often get them wrong for ranges.
@@ -37,14 +62,40 @@ def client_config(settings: Settings) -> Config:
     require_boto3()
     from botocore.config import Config
 
+    seconds = settings.give_up_after.total_seconds()
     return Config(
-        retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
+        retries={"mode": "standard", "total_max_attempts": 1},
+        connect_timeout=min(settings.connect_timeout, seconds),
+        read_timeout=min(settings.read_timeout, seconds),
         max_pool_connections=settings.concurrency + _SPARE_CONNECTIONS,
         response_checksum_validation="when_required",
         tcp_keepalive=True,
     )
+
+
+def asked(call: Callable[[], Any], operation: str, location: str, patience: Patience) -> Any:
+    """What a client's call returns, repeated while that may help. ``operation`` is S3's name for it."""
+    return repeated(operation, location, patience, lambda: one_try(call, patience))
+
+
+def one_try(call: Callable[[], _T], patience: Patience) -> _T:
+    """What ``call`` returns; for botocore's errors, those that every transport has.
+
+    Botocore knows no limit for a whole request, so that one may go on unheard of when the patience has ended.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return within(patience, call)
+    except OutOfPatienceError:
+        raise NoAnswerError("ReadTimeoutError") from None
+    except ClientError as error:
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        wanted = seconds_asked(str(headers.get("retry-after", "")))
+        raise RefusalError(*code_and_status(error), retry_after=wanted) from error
+    except (BotoCoreError, OSError) as error:
+        kind = type(error).__name__
+        raise NoAnswerError(kind, final=kind not in _PASSING and isinstance(error, BotoCoreError)) from error
 
 
 def client_maker(options: Mapping[str, Any]) -> Callable[[Config], Any]:
@@ -76,6 +127,16 @@ def sorted_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
         )
     session = {_SESSION[name]: value for name, value in given.items() if name in _SESSION}
     return session, {_CLIENT[name]: value for name, value in given.items() if name in _CLIENT}
+
+
+def refuse_user_in(endpoint_url: str) -> None:
+    """Raises :class:`ConfigError` for a user or password in the URL: nobody would use it, and errors would quote it."""
+    if "@" in endpoint_url:
+        raise ConfigError(
+            "the endpoint's URL holds an '@', as if it held a password",
+            hint="leave user and password out of endpoint_url and AWS_ENDPOINT_URL_S3; requests are signed with the "
+            "keys of the connection, of storage_options or of the environment",
+        )
 
 
 def require_boto3() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from offload_backend.errors import BlobNotFoundError, OffloadError
 from offload_backend.stores.deleting import failed_deletes
-from offload_backend.stores.s3_errors import code_and_status, grant, is_denied, s3_errors
+from offload_backend.stores.patience import Patience
+from offload_backend.stores.s3_client import asked
+from offload_backend.stores.s3_errors import code_and_status, grant, is_denied
 
 __all__ = ["undeleted"]
 
@@ -19,16 +22,20 @@ class _NoBatchesError(Exception):
     """The store does not know DeleteObjects."""
 
 
-def undeleted(client: Any, bucket: str, keys: Mapping[str, str], location: str) -> dict[str, str]:
-    """Delete the objects: ``keys`` by name. The names that are still there, with the store's reason."""
+def undeleted(client: Any, bucket: str, keys: Mapping[str, str], location: str, seconds: float) -> dict[str, str]:
+    """Delete the objects: ``keys`` by name. The names that are still there, with the store's reason.
+
+    ``seconds`` is the patience with each request.
+    """
 
     def batch(names: Sequence[str]) -> dict[str, str]:
-        return _delete_batch(client, bucket, {name: keys[name] for name in names}, location)
+        wanted = {name: keys[name] for name in names}
+        return _delete_batch(client, bucket, wanted, location, Patience(seconds))
 
     def one(names: Sequence[str]) -> dict[str, str]:
         try:
-            with s3_errors("DeleteObject", f"{location}/{names[0]}"):
-                client.delete_object(Bucket=bucket, Key=keys[names[0]])
+            call = partial(client.delete_object, Bucket=bucket, Key=keys[names[0]])
+            asked(call, "DeleteObject", f"{location}/{names[0]}", Patience(seconds))
         except BlobNotFoundError:
             pass
         return {}
@@ -39,11 +46,13 @@ def undeleted(client: Any, bucket: str, keys: Mapping[str, str], location: str) 
         return failed_deletes(tuple(keys), 1, one)
 
 
-def _delete_batch(client: Any, bucket: str, keys: Mapping[str, str], location: str) -> dict[str, str]:
+def _delete_batch(
+    client: Any, bucket: str, keys: Mapping[str, str], location: str, patience: Patience
+) -> dict[str, str]:
     objects = [{"Key": key} for key in keys.values()]
     try:
-        with s3_errors("DeleteObjects", location):
-            answer = client.delete_objects(Bucket=bucket, Delete={"Objects": objects})
+        call = partial(client.delete_objects, Bucket=bucket, Delete={"Objects": objects})
+        answer = asked(call, "DeleteObjects", location, patience)
     except OffloadError as error:
         if code_and_status(error.__cause__)[0] in _NO_BATCHES:
             raise _NoBatchesError from error

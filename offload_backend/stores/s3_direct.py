@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from offload_backend.blobstore import Buffer
 from offload_backend.settings import Settings
+from offload_backend.stores.patience import Patience
 from offload_backend.stores.s3_configured import configured
 from offload_backend.stores.s3_credentials import credentials_of
 from offload_backend.stores.s3_endpoint import endpoint_of
@@ -35,32 +36,36 @@ class DirectObjects:
         self._requests = requests
         self._checksums = checksums
 
-    def put(self, target: Target, body: Sequence[Buffer]) -> str:
+    def put(self, target: Target, body: Sequence[Buffer], patience: Patience) -> str:
         """PutObject."""
         request = Request("PutObject", "PUT", target, headers=self._checksum(body), body=body)
-        return self._requests.send(request).etag
+        return self._requests.send(request, patience).etag
 
-    def get(self, target: Target, start: int, end: int | None, etag: str) -> Answer:
+    def get(self, target: Target, start: int, end: int | None, etag: str, patience: Patience) -> Answer:
         """GetObject."""
         headers = {"if-match": etag} if etag else {}
         if start or end is not None:
             headers["range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        return self._requests.open(Request("GetObject", "GET", target, headers=headers))
+        return self._requests.open(Request("GetObject", "GET", target, headers=headers), patience)
 
-    def create(self, target: Target) -> str:
+    def create(self, target: Target, patience: Patience) -> str:
         """CreateMultipartUpload."""
         headers = {"x-amz-checksum-algorithm": "CRC32"} if self._checksums else {}
         request = Request("CreateMultipartUpload", "POST", target, (("uploads", ""),), headers)
-        return self._requests.send(request).texts.get("UploadId", "")
+        return self._requests.send(request, patience).texts.get("UploadId", "")
 
-    def send_part(self, target: Target, upload_id: str, number: int, body: Sequence[Buffer]) -> SentPart:
+    def send_part(
+        self, target: Target, upload_id: str, number: int, body: Sequence[Buffer], patience: Patience
+    ) -> SentPart:
         """UploadPart."""
         headers = self._checksum(body)
         request = Request("UploadPart", "PUT", target, _part(upload_id, number), headers, body)
         checksums = tuple(("ChecksumCRC32", value) for value in headers.values())
-        return SentPart(number, self._requests.send(request).etag, checksums)
+        return SentPart(number, self._requests.send(request, patience).etag, checksums)
 
-    def copy_part(self, target: Target, upload_id: str, number: int, source: CopySource) -> SentPart:
+    def copy_part(
+        self, target: Target, upload_id: str, number: int, source: CopySource, patience: Patience
+    ) -> SentPart:
         """UploadPartCopy."""
         headers = {
             "x-amz-copy-source": quote(f"{self._bucket}/{source.key}", safe="/~"),
@@ -68,23 +73,23 @@ class DirectObjects:
             "x-amz-copy-source-range": f"bytes={source.start}-{source.end - 1}",
         }
         query = _part(upload_id, number)
-        texts = self._requests.send(
-            Request("UploadPartCopy", "PUT", target, query, headers, result="CopyPartResult")
-        ).texts
+        request = Request("UploadPartCopy", "PUT", target, query, headers, result="CopyPartResult")
+        texts = self._requests.send(request, patience).texts
         checksum = texts.get("ChecksumCRC32", "")
         return SentPart(number, texts.get("ETag", ""), (("ChecksumCRC32", checksum),) if checksum else ())
 
-    def complete(self, target: Target, upload_id: str, parts: Sequence[SentPart]) -> str:
+    def complete(self, target: Target, upload_id: str, parts: Sequence[SentPart], patience: Patience) -> str:
         """CompleteMultipartUpload."""
         body, query = [complete_upload(parts)], (("uploadId", upload_id),)
         request = Request(
             "CompleteMultipartUpload", "POST", target, query, {}, body, result="CompleteMultipartUploadResult"
         )
-        return self._requests.send(request).texts.get("ETag", "")
+        return self._requests.send(request, patience).texts.get("ETag", "")
 
-    def abort(self, target: Target, upload_id: str) -> None:
+    def abort(self, target: Target, upload_id: str, patience: Patience) -> None:
         """AbortMultipartUpload."""
-        self._requests.send(Request("AbortMultipartUpload", "DELETE", target, (("uploadId", upload_id),)))
+        request = Request("AbortMultipartUpload", "DELETE", target, (("uploadId", upload_id),))
+        self._requests.send(request, patience)
 
     def _checksum(self, body: Sequence[Buffer]) -> dict[str, str]:
         if not self._checksums:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -18,7 +16,7 @@ __all__ = [
     "is_denied",
     "is_passing",
     "s3_error",
-    "s3_errors",
+    "seconds_asked",
 ]
 
 _RIGHTS = {
@@ -58,6 +56,8 @@ _THROTTLED = frozenset(
         "TooManyRequests",
     }
 )
+_FULL = frozenset({"QuotaExceeded", "XMinioStorageFull"})
+_PARTS_GONE = frozenset({"InvalidPart", "InvalidPartOrder", "NoSuchUpload"})
 _AGAIN = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "RequestTimeoutException"})
 _AGAIN_STATUS = frozenset(
     {
@@ -99,13 +99,17 @@ _GIVE_CREDENTIALS = (
 
 
 class RefusalError(Exception):
-    """An error that S3 answered; ``repeated``: an earlier try of the same request may have been carried out."""
+    """An error that S3 answered, and in how many seconds it wants to be asked again; 0 if it does not say.
 
-    def __init__(self, code: str, status: int, *, repeated: bool = False) -> None:
+    ``repeated``: an earlier try of the same request may have been carried out.
+    """
+
+    def __init__(self, code: str, status: int, *, retry_after: float = 0.0) -> None:
         super().__init__(code or str(status))
         self.code = code
         self.status = status
-        self.repeated = repeated
+        self.retry_after = retry_after
+        self.repeated = False
 
 
 class NoAnswerError(Exception):
@@ -139,9 +143,12 @@ def grant(operation: str) -> str:
 
 def answer_was_lost(error: BaseException | None) -> bool:
     """Whether a repeated request met an upload that an earlier try of it had completed."""
-    metadata = getattr(error, "response", {}).get("ResponseMetadata", {})
-    repeated = error.repeated if isinstance(error, RefusalError) else metadata.get("RetryAttempts", 0) > 0
-    return code_and_status(error)[0] == "NoSuchUpload" and repeated
+    return isinstance(error, RefusalError) and error.repeated and error.code == "NoSuchUpload"
+
+
+def seconds_asked(header: str) -> float:
+    """What a ``Retry-After`` asks for; 0 for a date, or nothing."""
+    return float(header) if header.isascii() and header.isdigit() else 0.0
 
 
 def is_denied(code: str) -> bool:
@@ -152,17 +159,6 @@ def is_denied(code: str) -> bool:
 def is_passing(code: str, status: int) -> bool:
     """Whether the same request is worth another try at once."""
     return code in _THROTTLED or code in _AGAIN or status in _AGAIN_STATUS
-
-
-@contextmanager
-def s3_errors(operation: str, location: str) -> Iterator[None]:
-    """Our errors for botocore's; ``operation`` is S3's name of the request made inside."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except (BotoCoreError, ClientError) as error:
-        raise s3_error(error, operation, location) from error
 
 
 def s3_error(error: BaseException, operation: str, location: str) -> OffloadError:
@@ -200,7 +196,7 @@ def _refused(code: str, status: int, operation: str, location: str) -> StoreErro
     )
 
 
-def _judge(code: str, status: int, operation: str) -> tuple[str, bool, str]:
+def _judge(code: str, status: int, operation: str) -> tuple[str, bool, str]:  # noqa: PLR0911 - a table in prose
     right = _RIGHTS.get(operation, "the right")
     if code in _IDENTITY:
         renew = f"correct or renew the credentials, which also need {right}; {_GIVE_CREDENTIALS}"
@@ -211,12 +207,23 @@ def _judge(code: str, status: int, operation: str) -> tuple[str, bool, str]:
         note = "; without s3:ListBucket a missing object also reads as 403" if operation == "GetObject" else ""
         return "denied", False, f"{grant(operation)}{note}"
     if code in _THROTTLED or status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        return "throttled", True, "the store asks to slow down: try later, or raise [offload_backend] max_attempts"
+        return "throttled", True, "the store asks to slow down: try later, or raise [offload_backend] give_up_after"
+    if code in _FULL or status == HTTPStatus.INSUFFICIENT_STORAGE:
+        return "full", False, "free space or raise the quota of the store where [offload_backend] path points"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
-        return "unreachable", True, "the store failed inside: try later, or raise [offload_backend] max_attempts"
-    altered = code in _ALTERED
-    hint = "what arrived is not what was to be sent: leave a value alone until it is stored, and try again"
-    return "failed", altered or code in _AGAIN, hint if altered else ""
+        return "unreachable", True, "the store failed inside: try later, or raise [offload_backend] give_up_after"
+    return "failed", code in _ALTERED or code in _AGAIN, _hint_of(code)
+
+
+def _hint_of(code: str) -> str:
+    if code in _ALTERED:
+        return "what arrived is not what was to be sent: leave a value alone until it is stored, and try again"
+    if code in _PARTS_GONE:
+        return (
+            "the parts of the upload are not what was sent, or are gone: set the key again; see that no lifecycle "
+            "rule aborts uploads while they run"
+        )
+    return "look the code up in the store's documentation; check endpoint_url, and [offload_backend] transport"
 
 
 def _without_answer(error: BaseException, operation: str, location: str) -> OffloadError:
@@ -239,5 +246,6 @@ def _without_answer(error: BaseException, operation: str, location: str) -> Offl
         reason="unreachable",
         retryable=kind != "SSLError",
         location=location,
-        hint="check endpoint_url and the network between worker and store",
+        hint="check endpoint_url and the network between worker and store; to wait longer for a store that comes "
+        "back, raise [offload_backend] give_up_after",
     )

@@ -12,20 +12,20 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import NamedTuple
 
 from offload_backend.blobstore import Buffer
+from offload_backend.stores.patience import Patience
 from offload_backend.stores.s3_errors import NoAnswerError
+from offload_backend.stores.s3_wire import Wire, connected
 
 __all__ = ["Answer", "Connections", "Host"]
 
 _IDLE_SECONDS = 20.0
-_MOST_BUFFERS = 512
-_SMALL = 16 * 1024
 _CLOSED = (BrokenPipeError, ConnectionAbortedError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
@@ -52,11 +52,13 @@ class Connections:
         self._idle: deque[tuple[float, socket.socket]] = deque()
         self._owner = os.getpid()
 
-    def ask(self, method: str, target: str, headers: Mapping[str, str], body: Sequence[Buffer] = ()) -> Answer:
+    def ask(
+        self, method: str, target: str, headers: Mapping[str, str], body: Sequence[Buffer], patience: Patience
+    ) -> Answer:
         """Send one request, and return its answer once status and headers are there.
 
-        Raises :class:`NoAnswerError`. A kept connection that the server has closed meanwhile is replaced
-        by another, and the request sent again.
+        Raises :class:`NoAnswerError`, also when the patience ends, whatever the server does until then. A kept
+        connection that the server has closed meanwhile is replaced by another, and the request sent again.
         """
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         message = [memoryview("\r\n".join(lines).encode("latin-1")), *(memoryview(buffer) for buffer in body)]
@@ -65,9 +67,10 @@ class Connections:
             connection = self._kept()
             fresh = connection is None
             if connection is None:
-                connection = self._connect()
+                connection = self._connect(patience)
+            wire = Wire(connection, patience, self._read_timeout)
             try:
-                response = _exchange(connection, method, message)
+                response = _exchange(wire, method, message)
             except BaseException as error:
                 connection.close()
                 if not isinstance(error, OSError | HTTPException):
@@ -76,7 +79,7 @@ class Connections:
                     raise NoAnswerError(_kind(error)) from error
                 repeated = True
             else:
-                return Answer(response, connection, self._keep, repeated)
+                return Answer(response, wire, self._keep, repeated)
 
     def _kept(self) -> socket.socket | None:
         """An idle connection that still looks open."""
@@ -100,10 +103,10 @@ class Connections:
         else:
             self._idle.append((time.monotonic(), connection))
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, patience: Patience) -> socket.socket:
         host = self._host
         try:
-            connection = socket.create_connection((host.name, host.port), self._connect_timeout)
+            connection = connected(host.name, host.port, self._connect_timeout, patience)
         except TimeoutError as error:
             raise NoAnswerError("ConnectTimeoutError") from error
         except (OSError, UnicodeError) as error:
@@ -114,7 +117,6 @@ class Connections:
             if host.tls is not None:
                 self._context = self._context or host.tls()
                 connection = self._context.wrap_socket(connection, server_hostname=host.name)
-            connection.settimeout(self._read_timeout)
         except BaseException as error:
             connection.close()
             if isinstance(error, TimeoutError):
@@ -136,12 +138,12 @@ class Answer:
     def __init__(
         self,
         response: HTTPResponse,
-        connection: socket.socket,
+        wire: Wire,
         keep: Callable[[socket.socket, int], None],
         repeated: bool,
     ) -> None:
         self._response = response
-        self._connection = connection
+        self._connection = wire.connection
         self._keep = keep
         self._owner = os.getpid()
         self._left = response.length
@@ -218,11 +220,11 @@ class Answer:
             self._connection.close()
 
 
-def _exchange(connection: socket.socket, method: str, message: Sequence[memoryview]) -> HTTPResponse:
-    response = HTTPResponse(connection, method=method)
+def _exchange(wire: Wire, method: str, message: Sequence[memoryview]) -> HTTPResponse:
+    response = HTTPResponse(wire, method=method)  # type: ignore[arg-type]  # of a socket, it asks for makefile alone
     try:
         try:
-            _send(connection, message)
+            wire.send(message)
         except _CLOSED as error:
             # A server that refuses a large body may say so and hang up before it has read the body.
             try:
@@ -243,44 +245,6 @@ def _begin(response: HTTPResponse) -> None:
     response.begin()
     if response.status < HTTPStatus.OK:
         raise HTTPException("an interim answer")
-
-
-def _send(connection: socket.socket, message: Sequence[memoryview]) -> None:
-    # Not sendall: its time limit is for the whole of what it sends.
-    if isinstance(connection, ssl.SSLSocket):
-        for piece in _joined(message):
-            done = 0
-            while done < len(piece):
-                done += connection.send(piece[done:])
-        return
-    waiting = deque(view for view in message if len(view))
-    while waiting:
-        batch = [waiting[index] for index in range(min(len(waiting), _MOST_BUFFERS))]
-        sent = connection.sendmsg(batch)
-        for view in batch:
-            if sent < len(view):
-                waiting[0] = view[sent:]
-                break
-            sent -= len(view)
-            waiting.popleft()
-
-
-def _joined(message: Iterable[memoryview]) -> Iterator[memoryview]:
-    """The same bytes, small buffers put together: each piece becomes a TLS record of its own."""
-    small = bytearray()
-    for view in message:
-        if len(small) + len(view) <= _SMALL:
-            small += view
-            continue
-        if small:
-            yield memoryview(small)
-            small = bytearray()
-        if len(view) <= _SMALL:
-            small += view
-        else:
-            yield view
-    if small:
-        yield memoryview(small)
 
 
 def _has_something_to_read(connection: socket.socket) -> bool:

@@ -9,20 +9,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
 from offload_backend.errors import OffloadError, StoreError
+from offload_backend.stores.patience import MOMENT, Patience
 from offload_backend.stores.s3_errors import answer_was_lost, code_and_status
 from offload_backend.stores.s3_objects import S3Objects, SentPart, Target
 
 __all__ = ["MultipartUpload", "SendPart", "told"]
 
-ABORT_SECONDS = 10
+ABORT_SECONDS = 10.0
 _STAYS_BEHIND = (
     "an unfinished multipart upload stays behind, which a lifecycle rule with "
     "AbortIncompleteMultipartUpload would remove"
 )
 _log = logging.getLogger(__name__)
 
-SendPart: TypeAlias = Callable[[str, int], SentPart]
-"""Sends one part, or has it copied: it gets the upload's id and the part's number."""
+SendPart: TypeAlias = Callable[[str, int, Patience], SentPart]
+"""Sends one part, or has it copied: it gets the upload's id, the part's number, and how long it may take."""
 
 
 def told(value: str, name: str, operation: str, target: Target) -> str:
@@ -39,25 +40,32 @@ def told(value: str, name: str, operation: str, target: Target) -> str:
 
 
 class MultipartUpload:
-    """The upload of one blob in parts, ``concurrency`` of them in flight at a time."""
+    """The upload of one blob in parts, ``concurrency`` of them in flight at a time.
 
-    def __init__(self, objects: S3Objects, target: Target, *, concurrency: int) -> None:
+    ``seconds`` is the patience with each request.
+    """
+
+    def __init__(self, objects: S3Objects, target: Target, *, concurrency: int, seconds: float) -> None:
         self._objects = objects
         self._target = target
         self._concurrency = concurrency
+        self._seconds = seconds
+        self._in_flight: dict[int, Patience] = {}
+        self._given_up = False
 
     def run(self, parts: Iterable[SendPart]) -> str:
         """Send the parts and complete: the blob's ETag, or empty. Whatever is raised, also by ``parts``, the
         upload is aborted.
 
-        A store that has stopped answering is waited for no longer than ``ABORT_SECONDS``, and then in
-        the background.
+        What is in flight then is broken off, or has its answer within ``ABORT_SECONDS``, or a fifth of ``seconds``
+        if that is less: so long, at most, the store is waited for, and the upload's threads live on.
         """
         upload_id = ""
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="offload-part")
         sending: list[Future[SentPart]] = []
         try:
-            upload_id = told(self._objects.create(self._target), "UploadId", "CreateMultipartUpload", self._target)
+            created = self._objects.create(self._target, Patience(self._seconds))
+            upload_id = told(created, "UploadId", "CreateMultipartUpload", self._target)
             self._send_all(upload_id, parts, pool, sending)
             return self._complete(upload_id, [future.result() for future in sending])
         except BaseException:
@@ -82,49 +90,61 @@ class MultipartUpload:
         pool.shutdown()
 
     def _send(self, upload_id: str, number: int, part: SendPart) -> SentPart:
-        sent = part(upload_id, number)
+        patience = self._in_flight[number] = Patience(self._seconds)
+        if self._given_up:  # which may have been noted before this part was
+            patience.cut(0)
+        try:
+            sent = part(upload_id, number, patience)
+        finally:
+            del self._in_flight[number]
         told(sent.etag, "ETag", "UploadPart", self._target)
         return sent
 
     def _complete(self, upload_id: str, sent: list[SentPart]) -> str:
+        patience = Patience(self._seconds)
         try:
-            return self._objects.complete(self._target, upload_id, sent)
+            return self._objects.complete(self._target, upload_id, sent, patience)
         except OffloadError as error:
-            if not (answer_was_lost(error.__cause__) and self._is_there()):
+            if not (answer_was_lost(error.__cause__) and self._is_there(patience)):
                 raise
             return ""
 
-    def _is_there(self) -> bool:
+    def _is_there(self, patience: Patience) -> bool:
         """Whether the blob exists. Its name is this upload's alone, and it appears whole or not at all."""
         try:
-            self._objects.get(self._target, 0, 1, "").close()
+            self._objects.get(self._target, 0, 1, "", patience).close()
         except OffloadError:
             return False
         return True
 
     def _give_up(self, upload_id: str, pool: ThreadPoolExecutor, sending: list[Future[SentPart]]) -> None:
-        """Abort, waiting for it no longer than ``ABORT_SECONDS``."""
+        """Abort, and let nothing of the upload go on."""
+        self._given_up = True
         pool.shutdown(wait=False, cancel_futures=True)
+        seconds = min(ABORT_SECONDS, self._seconds / 5)
+        for patience in list(self._in_flight.values()):
+            patience.cut(seconds / 2)
         in_flight = not all(future.done() for future in sending)
-        # A thread of its own: whoever raised, a task's timeout perhaps, must not wait for every retry.
+        # A thread of its own: whoever interrupts a second time is obeyed at once, and yet the upload is aborted.
         thread = threading.Thread(
-            target=self._abort_all, args=(upload_id, pool, in_flight), name="offload-abort", daemon=True
+            target=self._abort_all, args=(upload_id, pool, Patience(seconds), in_flight), name="offload-abort"
         )
+        thread.daemon = True
         thread.start()
-        thread.join(ABORT_SECONDS)
+        thread.join(seconds + MOMENT)
         if thread.is_alive():
-            _log.warning("the store has not answered %d s after an upload failed: %s", ABORT_SECONDS, _STAYS_BEHIND)
+            _log.warning("the store has not answered %.1f s after an upload failed: %s", seconds, _STAYS_BEHIND)
 
-    def _abort_all(self, upload_id: str, pool: ThreadPoolExecutor, in_flight: bool) -> None:
-        self._abort(upload_id)
+    def _abort_all(self, upload_id: str, pool: ThreadPoolExecutor, patience: Patience, in_flight: bool) -> None:
+        self._abort(upload_id, patience)
         if in_flight:
             # S3 may keep a part that arrives after the abort.
             pool.shutdown()
-            self._abort(upload_id)
+            self._abort(upload_id, patience)
 
-    def _abort(self, upload_id: str) -> None:
+    def _abort(self, upload_id: str, patience: Patience) -> None:
         try:
-            self._objects.abort(self._target, upload_id)
+            self._objects.abort(self._target, upload_id, patience)
         except OffloadError as error:
             if code_and_status(error.__cause__)[0] != "NoSuchUpload":
                 _log.warning("%s: %s", _STAYS_BEHIND, error)

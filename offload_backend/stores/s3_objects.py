@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from offload_backend.blobstore import Buffer
+from offload_backend.stores.patience import Patience
 
 __all__ = ["CopySource", "ObjectReader", "S3Objects", "SentPart", "Target"]
 
@@ -71,38 +72,44 @@ class ObjectReader(Protocol):
 
 
 class S3Objects(Protocol):
-    """The requests. Each is retried where that is safe, and raises our errors for what S3 or the network refuses.
+    """The requests. Each is repeated while its patience lasts and that may help, and raises our errors.
+
+    No request takes longer, whatever the store does.
 
     ``s3_errors.code_and_status`` tells S3's code from the cause of such an error.
     """
 
-    def put(self, target: Target, body: Sequence[Buffer]) -> str:
+    def put(self, target: Target, body: Sequence[Buffer], patience: Patience) -> str:
         """PutObject: the ETag, or empty."""
         ...
 
-    def get(self, target: Target, start: int, end: int | None, etag: str) -> ObjectReader:
+    def get(self, target: Target, start: int, end: int | None, etag: str, patience: Patience) -> ObjectReader:
         """GetObject of the bytes from ``start`` up to ``end``, which is not included, or of all.
 
         Only if the object still has that ETag, unless it is empty.
         """
         ...
 
-    def create(self, target: Target) -> str:
+    def create(self, target: Target, patience: Patience) -> str:
         """CreateMultipartUpload: the upload id, or empty."""
         ...
 
-    def send_part(self, target: Target, upload_id: str, number: int, body: Sequence[Buffer]) -> SentPart:
+    def send_part(
+        self, target: Target, upload_id: str, number: int, body: Sequence[Buffer], patience: Patience
+    ) -> SentPart:
         """UploadPart. The ETag may be empty."""
         ...
 
-    def copy_part(self, target: Target, upload_id: str, number: int, source: CopySource) -> SentPart:
+    def copy_part(
+        self, target: Target, upload_id: str, number: int, source: CopySource, patience: Patience
+    ) -> SentPart:
         """UploadPartCopy, refused unless the source still has its ETag."""
         ...
 
-    def complete(self, target: Target, upload_id: str, parts: Sequence[SentPart]) -> str:
+    def complete(self, target: Target, upload_id: str, parts: Sequence[SentPart], patience: Patience) -> str:
         """CompleteMultipartUpload: the ETag, or empty."""
         ...
 
-    def abort(self, target: Target, upload_id: str) -> None:
+    def abort(self, target: Target, upload_id: str, patience: Patience) -> None:
         """AbortMultipartUpload."""
         ...

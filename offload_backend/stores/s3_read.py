@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
 
 from offload_backend.errors import BlobCorruptError, StoreError
+from offload_backend.stores.patience import Patience
 from offload_backend.stores.s3_errors import NoAnswerError, code_and_status, s3_error
 from offload_backend.stores.s3_objects import ObjectReader
 
@@ -22,31 +22,31 @@ _RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)", re.ASCII)
 _Piece = TypeVar("_Piece", bytes, memoryview)
 _log = logging.getLogger(__name__)
 
-Ask: TypeAlias = Callable[[int, int | None, str], ObjectReader]
+Ask: TypeAlias = Callable[[int, int | None, str, Patience], ObjectReader]
 """Sends a GetObject: start, end (not included; ``None``: the object's), and the ETag it must have, or empty."""
 
 
 def read_object(
-    ask: Ask, location: str, *, attempts: int, start: int = 0, end: int | None = None
+    ask: Ask, location: str, patience: Patience, *, start: int = 0, end: int | None = None
 ) -> Iterator[bytes]:
     """The object's bytes from ``start`` up to ``end``, which is not included, in chunks.
 
-    There is one request, unless its answer breaks off: then the rest of the same object is asked for,
-    until ``attempts`` answers in a row have brought less than a chunk.
+    There is one request, unless its answer breaks off: then the rest of the same object is asked for, while the
+    patience lasts, which begins anew with every chunk.
     """
-    return _pieces(ask, location, lambda reader, _: reader.read(CHUNK), attempts=attempts, start=start, end=end)
+    return _pieces(ask, location, patience, lambda reader, _: reader.read(CHUNK), start=start, end=end)
 
 
-def fill_buffer(ask: Ask, location: str, *, attempts: int, start: int, buffer: memoryview, total: int) -> None:
+def fill_buffer(ask: Ask, location: str, patience: Patience, *, start: int, buffer: memoryview, total: int) -> None:
     """Fill the buffer with an object's bytes from ``start``, asking as :func:`read_object` does.
 
     Raises :class:`BlobCorruptError` unless the object has ``total`` bytes.
     """
     whole = start == 0 and len(buffer) == total
 
-    def sized(offset: int, end: int | None, etag: str) -> ObjectReader:
+    def sized(offset: int, end: int | None, etag: str, patience: Patience) -> ObjectReader:
         try:
-            reader = ask(offset, end, etag)
+            reader = ask(offset, end, etag, patience)
         except StoreError as error:
             if code_and_status(error.__cause__)[1] == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise _of_another_size(location, total) from error
@@ -62,10 +62,10 @@ def fill_buffer(ask: Ask, location: str, *, attempts: int, start: int, buffer: m
         rest = buffer[offset - start :]
         if not rest and whole and reader.length is None and _goes_on(reader, location):
             raise _of_another_size(location, total)
-        return rest[: reader.readinto(rest)] if rest else rest
+        return rest[: reader.readinto(rest[:CHUNK])] if rest else rest
 
     end = None if whole else start + len(buffer)
-    taken = _pieces(sized, location, take, attempts=attempts, start=start, end=end)
+    taken = _pieces(sized, location, patience, take, start=start, end=end)
     if sum(map(len, taken)) != len(buffer):
         raise _of_another_size(location, total)
 
@@ -73,28 +73,30 @@ def fill_buffer(ask: Ask, location: str, *, attempts: int, start: int, buffer: m
 def _pieces(
     ask: Ask,
     location: str,
+    patience: Patience,
     take: Callable[[ObjectReader, int], _Piece],
     *,
-    attempts: int,
     start: int,
     end: int | None,
 ) -> Iterator[_Piece]:
     """What ``take`` takes from the answers that together hold the range, until it takes nothing."""
     offset, etag, broken = start, "", 0
     while True:
-        reader = ask(offset, end, etag)
+        reader = ask(offset, end, etag, patience)
         began = offset
         try:
             etag = _same_object(reader, offset, end, etag, location)
             while piece := take(reader, offset):
+                left = patience.left
                 yield piece
+                patience.left = left  # what the reader's caller does meanwhile is no fault of the store
                 offset += len(piece)
+                patience.moved(offset - start)
         except NoAnswerError as error:
             broken = 1 if offset - began >= CHUNK else broken + 1
-            if broken >= attempts:
+            _log.info("the answer broke off after %d bytes: %s", offset, location)
+            if not patience.pause(min(_LONGEST_PAUSE, _PAUSE * 2.0**broken)):
                 raise s3_error(error, "GetObject", location) from error
-            _log.info("the answer broke off after %d bytes, asking for the rest: %s", offset, location)
-            time.sleep(min(_LONGEST_PAUSE, _PAUSE * 2**broken))
         else:
             return
         finally:

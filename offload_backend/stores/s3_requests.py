@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from http import HTTPStatus
-from itertools import count
 from typing import NamedTuple, TypeVar
 
 from offload_backend.blobstore import Buffer
 from offload_backend.settings import Settings
+from offload_backend.stores.patience import Patience
 from offload_backend.stores.s3_endpoint import Endpoint
-from offload_backend.stores.s3_errors import NoAnswerError, RefusalError, is_passing, s3_error
+from offload_backend.stores.s3_errors import RefusalError, seconds_asked
 from offload_backend.stores.s3_http import Answer, Connections
 from offload_backend.stores.s3_objects import Target
+from offload_backend.stores.s3_retries import repeated
 from offload_backend.stores.s3_signing import Credentials, encoded_query, signed
 from offload_backend.stores.s3_xml import Document, parsed
 
 __all__ = ["Reply", "Request", "Requests"]
 
-_PAUSE = 1.0
-_LONGEST_PAUSE = 20.0
 _LONGEST_DOCUMENT = 1024 * 1024
 _SUCCESS = range(200, 300)
 _ELSEWHERE = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.BAD_REQUEST)
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class Reply(NamedTuple):
 
 
 class Requests:
-    """Sends requests, at most ``max_attempts`` times each, with exponential pauses and full jitter.
+    """Sends requests, each as often as its patience lasts.
 
     ``credentials`` is asked before every try, so that they may renew themselves.
     """
@@ -63,42 +58,33 @@ class Requests:
         self._settings = settings
         self._route = endpoint, self._connections_to(endpoint)
 
-    def send(self, request: Request) -> Reply:
+    def send(self, request: Request, patience: Patience) -> Reply:
         """The whole answer, which says that the request was carried out."""
-        return self._repeated(request, _reply)
+        return self._repeated(request, patience, lambda answer: _reply(request, answer))
 
-    def open(self, request: Request) -> Answer:
+    def open(self, request: Request, patience: Patience) -> Answer:
         """The answer to a GetObject, its body still to be read."""
-        return self._repeated(request, lambda _, answer: answer)
+        return self._repeated(request, patience, lambda answer: answer)
 
-    def _repeated(self, request: Request, finish: Callable[[Request, Answer], _T]) -> _T:
+    def _repeated(self, request: Request, patience: Patience, finish: Callable[[Answer], _T]) -> _T:
         """What ``finish`` makes of the first answer that is no refusal."""
-        repeated = False
-        for attempt in count(1):
-            failure: RefusalError | NoAnswerError
+
+        def attempt() -> _T:
+            answer = self._exchange(request, patience)
             try:
-                answer = self._exchange(request)
-                repeated = repeated or answer.repeated
                 if answer.status in _SUCCESS:
-                    return finish(request, answer)
+                    return finish(answer)
                 raise self._refusal(answer)
             except RefusalError as error:
-                error.repeated = repeated
-                failure, passing = error, is_passing(error.code, error.status)
-            except NoAnswerError as error:
-                failure, passing = error, not error.final
-            if not passing or attempt >= self._settings.max_attempts:
-                raise s3_error(failure, request.operation, request.target.location) from failure
-            repeated = True
-            pause = random.random() * min(_LONGEST_PAUSE, _PAUSE * 2.0 ** (attempt - 1))  # noqa: S311 - jitter, not a secret
-            _log.info("%s: %s, trying again in %.1f s", request.operation, failure, pause)
-            time.sleep(pause)
-        raise AssertionError  # pragma: no cover - the loop has no end
+                error.repeated = answer.repeated
+                raise
 
-    def _exchange(self, request: Request) -> Answer:
+        return repeated(request.operation, request.target.location, patience, attempt)
+
+    def _exchange(self, request: Request, patience: Patience) -> Answer:
         """One try; a second one at once when S3 names another region as the bucket's."""
         endpoint, connections = self._route  # which another thread may change while this one waits
-        answer = self._ask(request, endpoint, connections)
+        answer = self._ask(request, patience, endpoint, connections)
         region = answer.header("x-amz-bucket-region")
         moved = endpoint.in_region(region) if answer.status in _ELSEWHERE and region else None
         if moved is None or moved == endpoint:
@@ -106,9 +92,9 @@ class Requests:
         answer.close()
         if self._route[0] != moved:
             self._route = moved, self._connections_to(moved)
-        return self._ask(request, *self._route)
+        return self._ask(request, patience, *self._route)
 
-    def _ask(self, request: Request, endpoint: Endpoint, connections: Connections) -> Answer:
+    def _ask(self, request: Request, patience: Patience, endpoint: Endpoint, connections: Connections) -> Answer:
         path, query = endpoint.path(request.target.key), encoded_query(request.query)
         headers = signed(
             request.method,
@@ -122,7 +108,8 @@ class Requests:
         headers |= {"accept-encoding": "identity", "user-agent": "offload-backend"}
         if request.method != "GET":
             headers["content-length"] = str(sum(map(len, request.body)))
-        return connections.ask(request.method, f"{path}?{query}" if query else path, headers, request.body)
+        target = f"{path}?{query}" if query else path
+        return connections.ask(request.method, target, headers, request.body, patience)
 
     def _connections_to(self, endpoint: Endpoint) -> Connections:
         settings = self._settings
@@ -136,7 +123,8 @@ class Requests:
     @staticmethod
     def _refusal(answer: Answer) -> RefusalError:
         document = _document(answer)
-        return RefusalError(document.texts.get("Code", "") if document.root == "Error" else "", answer.status)
+        code = document.texts.get("Code", "") if document.root == "Error" else ""
+        return RefusalError(code, answer.status, retry_after=seconds_asked(answer.header("retry-after")))
 
 
 def _reply(request: Request, answer: Answer) -> Reply:

@@ -12,9 +12,10 @@ from offload_backend.blobstore import Buffer, CopiesRefusedError, Stretch
 from offload_backend.errors import BlobNotFoundError, StoreError
 from offload_backend.settings import Settings
 from offload_backend.stores.parts import parts_of
+from offload_backend.stores.patience import Patience
 from offload_backend.stores.s3_copies import Piece, pieces_of
 from offload_backend.stores.s3_errors import code_and_status
-from offload_backend.stores.s3_multipart import MultipartUpload, told
+from offload_backend.stores.s3_multipart import MultipartUpload, SendPart, told
 from offload_backend.stores.s3_objects import CopySource, S3Objects, SentPart, Target
 
 __all__ = ["Copying", "write_object"]
@@ -23,17 +24,22 @@ _LOST = frozenset({"unreachable", "throttled"})
 _log = logging.getLogger(__name__)
 
 
-def write_object(objects: S3Objects, target: Target, chunks: Iterable[Buffer], settings: Settings) -> str:
-    """Write the chunks, in order; the object's ETag, or empty. One part's bytes and fewer are one request."""
+def write_object(
+    objects: S3Objects, target: Target, chunks: Iterable[Buffer], settings: Settings, seconds: float
+) -> str:
+    """Write the chunks, in order; the object's ETag, or empty. One part's bytes and fewer are one request.
+
+    ``seconds`` is the patience with each request.
+    """
     parts = parts_of(chunks, settings.part_size)
     first = next(parts, [])
     second = next(parts, None)
     if second is None:
-        return _put(objects, target, first)
+        return _put(objects, target, first, seconds)
     every_part = chain((first, second), parts)
     del first, second  # or this frame would hold two parts in memory until the last one is sent
-    upload = MultipartUpload(objects, target, concurrency=settings.concurrency)
-    return upload.run(partial(_send, objects, target, part) for part in every_part)
+    upload = MultipartUpload(objects, target, concurrency=settings.concurrency, seconds=seconds)
+    return upload.run(_sent(objects, target, part) for part in every_part)
 
 
 class Copying:
@@ -52,7 +58,7 @@ class Copying:
         """Bytes that were copied and not sent."""
         return sum(self._sizes)
 
-    def write(self, stretches: Iterable[Stretch], settings: Settings) -> str:
+    def write(self, stretches: Iterable[Stretch], settings: Settings, seconds: float) -> str:
         """As :func:`write_object`: a blob of no more than one part is sent whole, in one request."""
         pieces = pieces_of(stretches, settings.part_size)
         first, size = list[Piece](), 0
@@ -62,8 +68,9 @@ class Copying:
             if size > settings.part_size:
                 break
         else:
-            return _put(self._objects, self._target, [buffer for piece in first for buffer in piece.buffers])
-        upload = MultipartUpload(self._objects, self._target, concurrency=settings.concurrency)
+            body = [buffer for piece in first for buffer in piece.buffers]
+            return _put(self._objects, self._target, body, seconds)
+        upload = MultipartUpload(self._objects, self._target, concurrency=settings.concurrency, seconds=seconds)
         try:
             return upload.run(partial(self._part, piece) for piece in _each(first, pieces))
         except StoreError as error:
@@ -76,11 +83,11 @@ class Copying:
                 hint="set [offload_backend] copy_unchanged = false",
             ) from error
 
-    def _part(self, piece: Piece, upload_id: str, number: int) -> SentPart:
+    def _part(self, piece: Piece, upload_id: str, number: int, patience: Patience) -> SentPart:
         if piece.offset is not None and not self._refused:
             source = CopySource(self._key, self._etag, piece.offset, piece.offset + piece.size)
             try:
-                sent = self._objects.copy_part(self._target, upload_id, number, source)
+                sent = self._objects.copy_part(self._target, upload_id, number, source, patience)
                 told(sent.etag, "ETag", "UploadPartCopy", self._target)
             except (BlobNotFoundError, StoreError) as error:
                 if isinstance(error, StoreError) and error.reason in _LOST and not _failed_inside(error):
@@ -90,7 +97,7 @@ class Copying:
             else:
                 self._sizes.append(piece.size)
                 return sent
-        return _send(self._objects, self._target, piece.buffers, upload_id, number)
+        return self._objects.send_part(self._target, upload_id, number, piece.buffers, patience)
 
 
 def _failed_inside(error: StoreError) -> bool:
@@ -98,8 +105,8 @@ def _failed_inside(error: StoreError) -> bool:
     return code_and_status(error.__cause__)[1] == HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def _put(objects: S3Objects, target: Target, body: Sequence[Buffer]) -> str:
-    return told(objects.put(target, body), "ETag", "PutObject", target)
+def _put(objects: S3Objects, target: Target, body: Sequence[Buffer], seconds: float) -> str:
+    return told(objects.put(target, body, Patience(seconds)), "ETag", "PutObject", target)
 
 
 def _each(first: list[Piece], rest: Iterator[Piece]) -> Iterator[Piece]:
@@ -108,5 +115,5 @@ def _each(first: list[Piece], rest: Iterator[Piece]) -> Iterator[Piece]:
     yield from rest
 
 
-def _send(objects: S3Objects, target: Target, body: Sequence[Buffer], upload_id: str, number: int) -> SentPart:
-    return objects.send_part(target, upload_id, number, body)
+def _sent(objects: S3Objects, target: Target, body: Sequence[Buffer]) -> SendPart:
+    return lambda upload_id, number, patience: objects.send_part(target, upload_id, number, body, patience)

@@ -13,18 +13,29 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from offload_backend.settings import Settings
+from offload_backend.stores import opening
 from offload_backend.stores.opening import open_store
+from offload_backend.stores.patience import Patience
 from tests.fault_proxy import FaultProxy
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def no_backoff(monkeypatch):
-    """Retries as many as ever, without the pauses between them."""
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-    monkeypatch.setattr("offload_backend.stores.s3_read._PAUSE", 0)
-    monkeypatch.setattr("offload_backend.stores.s3_requests._PAUSE", 0)
+def tries(monkeypatch):
+    """To be called with how often a request without progress is to be tried, at once, in place of a time."""
+
+    def limit(most):
+        def pause(patience, _seconds, _at_least=0.0):
+            made, moved = getattr(patience, "made", (0, patience._moved))
+            patience.made = 1 if patience._moved > moved else made + 1, patience._moved
+            return patience.made[0] < most and not patience.is_cut
+
+        monkeypatch.setattr(Patience, "pause", pause)
+        monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+        monkeypatch.setattr(opening, "_tries", lambda _: most)
+
+    return limit
 
 
 @pytest.fixture
@@ -34,12 +45,14 @@ def s3_transport():
 
 
 @pytest.fixture
-def open_through(bucket, fault_proxy, no_backoff, s3_transport):
-    """A store of the bucket whose requests go through the proxy; arguments are settings."""
+def open_through(bucket, fault_proxy, s3_transport, request):
+    """A store of the bucket whose requests go through the proxy, tried so often; arguments are settings."""
 
-    def open_it(path="", **settings):
+    def open_it(path="", *, tries=3, **settings):
+        if tries:
+            request.getfixturevalue("tries")(tries)
         options = {**bucket.options, "endpoint_url": fault_proxy.url}
-        values = {"transport": s3_transport, "storage_options": options, "part_size": 5 * MIB, "max_attempts": 3}
+        values = {"transport": s3_transport, "storage_options": options, "part_size": 5 * MIB}
         values |= settings
         return open_store(path or f"{bucket.url}/state", Settings(**values))
 

@@ -218,7 +218,7 @@ def test_refusals_have_the_reasons_that_they_have_through_boto3(open_s3fs, fault
     operations = ("PutObject", "GetObject", "GetObject", "ListObjectsV2", "DeleteObject")
     for operation in operations:
         fault_proxy.refuse(operation, status, code, times=0)
-    store = open_s3fs(max_attempts=2)
+    store = open_s3fs(tries=2)
     for attempt in (
         lambda: store.put("v1/blob", [b"x"]),
         lambda: b"".join(store.get("v1/blob")),
@@ -235,14 +235,14 @@ def test_refusals_have_the_reasons_that_they_have_through_boto3(open_s3fs, fault
 
 def test_a_store_that_asks_to_slow_down_is_asked_again(open_s3fs, fault_proxy, bucket):
     fault_proxy.refuse("PutObject", 503, "SlowDown", times=2)
-    open_s3fs(max_attempts=3).put("v1/blob", [b"data"])
+    open_s3fs(tries=3).put("v1/blob", [b"data"])
     assert bucket.read("state/v1/blob") == b"data"
 
 
 def test_a_store_that_cannot_be_reached_is_an_error_worth_another_try(open_s3fs, bucket, closed_port):
     options = {**bucket.options, "endpoint_url": closed_port}
     with pytest.raises(StoreError) as caught:
-        open_s3fs(storage_options=options, max_attempts=1).put("v1/blob", [b"x"])
+        open_s3fs(storage_options=options, tries=1).put("v1/blob", [b"x"])
     assert (caught.value.reason, caught.value.retryable) == ("unreachable", True)
 
 

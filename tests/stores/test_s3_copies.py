@@ -120,7 +120,7 @@ def test_what_the_source_holds_is_copied_and_not_sent(open_through, fault_proxy,
     ],
 )
 def test_what_the_store_will_not_copy_is_sent(open_through, fault_proxy, bucket, refusal):
-    store = with_old(open_through(max_attempts=1), "put")
+    store = with_old(open_through(tries=1), "put")
     fault_proxy.refuse("UploadPartCopy", *refusal, times=0)
     assert store.put_with_copies("v1/new", NEW, "v1/old") == 0
     assert bucket.read("state/v1/new") == WANTED
@@ -136,7 +136,7 @@ def test_a_store_that_takes_a_copy_for_an_empty_part_gets_the_bytes(open_through
 
 
 def test_a_store_that_asks_to_slow_down_is_not_sent_what_it_could_copy(open_through, fault_proxy, bucket):
-    store = with_old(open_through(max_attempts=1, concurrency=1), "put")
+    store = with_old(open_through(tries=1, concurrency=1), "put")
     fault_proxy.requests.clear()
     fault_proxy.refuse("UploadPartCopy", 503, "SlowDown", times=0)
     with pytest.raises(StoreError, match="SlowDown"):
@@ -179,7 +179,7 @@ def test_a_store_that_cannot_join_what_it_copied_is_told_apart(open_through, fau
 
 @pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (500, "InternalError")])
 def test_what_copies_are_not_to_blame_for_stays_what_it_is(open_through, fault_proxy, bucket, status, code):
-    store = with_old(open_through(max_attempts=1), "put")
+    store = with_old(open_through(tries=1), "put")
     fault_proxy.refuse("CompleteMultipartUpload", status, code)
     with pytest.raises(StoreError, match=code) as caught:
         store.put_with_copies("v1/new", NEW, "v1/old")

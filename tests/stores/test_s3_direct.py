@@ -63,9 +63,14 @@ def scripted(*answers, read=True):
         listener.close()
 
 
+@pytest.fixture(autouse=True)
+def one_try(tries):
+    tries(1)
+
+
 def at(endpoint, **settings):
     options = {"endpoint_url": endpoint, **CREDENTIALS}
-    return open_store("s3://bucket/state", Settings(storage_options=options, **{"max_attempts": 1, **settings}))
+    return open_store("s3://bucket/state", Settings(storage_options=options, **settings))
 
 
 def answer(body=b"", status="200 OK", **headers):
@@ -113,7 +118,7 @@ def test_a_reader_that_stops_early_gives_its_connection_up(open_through, fault_p
 def test_a_connection_that_the_server_closed_is_no_failed_attempt(open_through, fault_proxy, monkeypatch, noticed):
     if noticed == "while":
         monkeypatch.setattr(s3_http, "_has_something_to_read", lambda _: False)
-    store = open_through(max_attempts=1)
+    store = open_through(tries=1)
     for number in range(3):
         fault_proxy.hang_up_after("PutObject")
         store.put(f"v1/{number}", [b"x" * 3 * MIB])
@@ -139,7 +144,7 @@ def test_chunks_of_all_sizes_arrive_over_tls(bucket, tls_proxy, certificate):
     assert bucket.read("state/v1/blob") == b"".join(chunks)
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused_at_once(bucket, tls_proxy, monkeypatch, no_backoff):
+def test_a_certificate_that_nobody_vouches_for_is_refused_at_once(bucket, tls_proxy, monkeypatch, tries):
     options = {**bucket.options, "endpoint_url": tls_proxy.url}
     made = connects(monkeypatch, tls_proxy)
     with pytest.raises(StoreError, match="SSLError") as caught:
@@ -205,7 +210,7 @@ def test_a_body_that_is_damaged_on_its_way_is_refused(strict_server, aws_environ
     [(301, "PermanentRedirect"), (307, "TemporaryRedirect"), (400, "AuthorizationHeaderMalformed")],
 )
 def test_a_bucket_in_another_region_is_followed_where_s3_says_so(open_through, fault_proxy, bucket, status, code):
-    store = open_through(max_attempts=1)
+    store = open_through(tries=1)
     fault_proxy.refuse("PutObject", status, code, x_amz_bucket_region="eu-west-3")
     store.put("v1/blob", [b"x"])
     store.put("v1/other", [b"x"])
@@ -217,7 +222,7 @@ def test_a_bucket_in_another_region_is_followed_where_s3_says_so(open_through, f
 def test_a_request_that_was_under_way_while_another_found_the_region_is_repeated_there(
     open_through, fault_proxy, bucket
 ):
-    store, found, failed = open_through(max_attempts=1), threading.Event(), []
+    store, found, failed = open_through(tries=1), threading.Event(), []
     headers = {"x-amz-bucket-region": "eu-west-3"}
 
     def late(*_):
@@ -259,12 +264,12 @@ def test_a_bucket_in_another_region_that_s3_does_not_name(open_through, fault_pr
 @pytest.mark.parametrize("body", ["<Error><Code>InternalError</Code></Error>", "<html/>", "", "<!DOCTYPE x><x/>"])
 def test_an_upload_is_not_complete_before_s3_says_so(open_through, fault_proxy, bucket, body):
     fault_proxy.answer("CompleteMultipartUpload", 200, f"\n \n{body}", times=2)
-    open_through(max_attempts=3).put("v1/blob", [b"x" * 6 * MIB])
+    open_through(tries=3).put("v1/blob", [b"x" * 6 * MIB])
     assert fault_proxy.operations.count("CompleteMultipartUpload") == 3
     assert len(bucket.read("state/v1/blob")) == 6 * MIB
     fault_proxy.answer("CompleteMultipartUpload", 200, body, times=0)
     with pytest.raises(StoreError, match="S3 refused CompleteMultipartUpload") as caught:
-        open_through(max_attempts=2).put("v1/other", [b"x" * 6 * MIB])
+        open_through(tries=2).put("v1/other", [b"x" * 6 * MIB])
     assert caught.value.retryable
     assert bucket.unfinished_uploads() == []
 
@@ -298,10 +303,11 @@ def test_chunked_answers_are_read_to_their_end(aws_environment):
             store.read_into("v1/blob", 0, memoryview(buffer), 10)
 
 
-def test_an_answer_whose_end_is_lost_does_not_make_the_blob_a_damaged_one(aws_environment, no_backoff):
+def test_an_answer_whose_end_is_lost_does_not_make_the_blob_a_damaged_one(aws_environment, tries):
     cut = answer(b"a\r\n0123456789\r\n", Content_Length="", Transfer_Encoding="chunked")
+    tries(3)
     with scripted(cut) as endpoint, pytest.raises(StoreError, match="IncompleteReadError") as caught:
-        at(endpoint, max_attempts=3).read_into("v1/blob", 0, memoryview(bytearray(10)), 10)
+        at(endpoint).read_into("v1/blob", 0, memoryview(bytearray(10)), 10)
     assert caught.value.retryable
 
 

@@ -35,7 +35,7 @@ def s3_transport(request):
 def test_a_store_that_asks_to_slow_down_is_asked_again(open_through, fault_proxy, bucket, operation):
     bucket.client.put_object(Bucket=bucket.name, Key="state/v1/blob", Body=b"before")
     fault_proxy.refuse(operation, 503, "SlowDown", times=2)
-    CALLS[operation](open_through(max_attempts=3, concurrency=1))
+    CALLS[operation](open_through(tries=3, concurrency=1))
     needed = 2 if operation == "UploadPart" else 1
     assert fault_proxy.operations.count(operation) == needed + 2
     assert bucket.unfinished_uploads() == []
@@ -57,7 +57,7 @@ def test_a_refusal_for_good_is_an_error_and_leaves_nothing(open_through, fault_p
     status, code, reason, retryable = refusal
     fault_proxy.refuse(operation, status, code, times=0)
     with pytest.raises(StoreError, match=f"S3 refused {operation}: {code}") as caught:
-        CALLS[operation](open_through(max_attempts=2, concurrency=1))
+        CALLS[operation](open_through(tries=2, concurrency=1))
     assert (caught.value.reason, caught.value.retryable) == (reason, retryable)
     assert caught.value.location.startswith(f"{bucket.url}/state")
     assert fault_proxy.operations.count(operation) == (2 if retryable else 1)
@@ -103,13 +103,10 @@ def test_no_credentials_at_all_are_their_own_reason(bucket, monkeypatch, s3_tran
     assert "s3://conn_id@bucket/prefix" in caught.value.hint
 
 
-def test_a_store_that_cannot_be_reached_is_an_error_worth_another_try(
-    bucket, closed_port, no_backoff, s3_transport
-):
+def test_a_store_that_cannot_be_reached_is_an_error_worth_another_try(bucket, closed_port, tries, s3_transport):
+    tries(2)
     options = {**bucket.options, "endpoint_url": closed_port}
-    store = open_store(
-        f"{bucket.url}/state", Settings(storage_options=options, max_attempts=2, transport=s3_transport)
-    )
+    store = open_store(f"{bucket.url}/state", Settings(storage_options=options, transport=s3_transport))
     for call in CALLS.values():
         with pytest.raises(StoreError) as caught:
             call(store)
@@ -122,7 +119,7 @@ def test_a_store_that_never_answers_is_given_up_after_the_read_timeout(open_thro
     fault_proxy.hold("PutObject", gate)
     try:
         with pytest.raises(StoreError, match="ReadTimeoutError") as caught:
-            open_through(read_timeout=0.2, max_attempts=2).put("v1/blob", [b"x"])
+            open_through(read_timeout=0.2, tries=2).put("v1/blob", [b"x"])
         assert (caught.value.reason, caught.value.retryable) == ("unreachable", True)
         assert fault_proxy.operations == ["PutObject"] * 2
     finally:
@@ -190,11 +187,11 @@ def test_a_get_whose_answer_breaks_off_asks_for_the_rest_of_the_same_object(open
     assert fault_proxy.requests[1].headers["if-match"]
 
 
-def test_a_get_may_break_off_more_often_than_max_attempts_as_long_as_it_gets_on(open_through, fault_proxy, bucket):
+def test_a_get_may_break_off_for_ever_as_long_as_it_gets_on(open_through, fault_proxy, bucket):
     data = bytes(range(256)) * 4 * 5 * 1024
     bucket.client.put_object(Bucket=bucket.name, Key="state/v1/blob", Body=data)
     fault_proxy.cut_body("GetObject", after=MIB + 1, times=4)
-    assert b"".join(open_through(max_attempts=2).get("v1/blob")) == data
+    assert b"".join(open_through(tries=2).get("v1/blob")) == data
     assert fault_proxy.operations == ["GetObject"] * 5
 
 
@@ -203,7 +200,7 @@ def test_a_get_that_does_not_get_on_is_given_up(open_through, fault_proxy, bucke
     bucket.client.put_object(Bucket=bucket.name, Key="state/v1/blob", Body=b"x" * MIB)
     fault_proxy.cut_body("GetObject", after=after, times=0)
     with pytest.raises(StoreError) as caught:
-        b"".join(open_through(max_attempts=3).get("v1/blob"))
+        b"".join(open_through(tries=3).get("v1/blob"))
     assert (caught.value.reason, caught.value.retryable) == ("unreachable", True)
     assert fault_proxy.operations == ["GetObject"] * 3
 

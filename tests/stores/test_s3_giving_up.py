@@ -76,7 +76,7 @@ def test_a_dead_store_is_asked_once_and_not_once_per_delete(
 ):
     fault_proxy.refuse(operation, *refusal, times=0)
     names = [f"v1/{number}" for number in range(2500)]
-    report = open_through(max_attempts=1).delete(names)
+    report = open_through(tries=1).delete(names)
     assert fault_proxy.operations == [operation]
     assert list(report.failed) == names
     assert set(report.failed.values()) == {report.failed["v1/0"]}
@@ -88,7 +88,7 @@ def test_a_store_that_dies_among_single_deletes_is_asked_no_further(open_through
     fault_proxy.refuse("DeleteObject", 403, "AccessDenied")
     fault_proxy.refuse("DeleteObject", 503, "SlowDown", times=0)
     names = [f"v1/{number}" for number in range(1500)]
-    report = open_through(max_attempts=1).delete(names)
+    report = open_through(tries=1).delete(names)
     assert fault_proxy.operations == ["DeleteObjects", "DeleteObject", "DeleteObject"]
     assert list(report.failed) == names
     assert "AccessDenied" in report.failed["v1/0"]

@@ -38,7 +38,7 @@ def interrupted(action, line):
 
 @pytest.mark.parametrize("what", ["put", "get", "read_into"])
 def test_no_request_gets_the_answer_to_one_that_was_interrupted(open_through, what):
-    store, other = open_through(max_attempts=1), b"other" * SIZE
+    store, other = open_through(tries=1), b"other" * SIZE
     store.put("v1/blob", [b"blob" * SIZE])
     store.put("v1/other", [other])
     memory = memoryview(bytearray(4 * SIZE))

@@ -1,0 +1,50 @@
+"""What an fsspec driver's listings tell, which each driver does in its own way."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["as_moment", "entries", "lists_by_itself", "takes_prefix"]
+
+
+def lists_by_itself(filesystem: AbstractFileSystem) -> bool:
+    """Whether an object store's driver has a listing of its own: a flat one, which fails as a whole."""
+    from fsspec.asyn import AsyncFileSystem
+    from fsspec.spec import AbstractFileSystem
+
+    kind = type(filesystem)
+    asynchronous = getattr(kind, "_find", None)
+    return kind.find is not AbstractFileSystem.find or (
+        asynchronous is not None and asynchronous is not AsyncFileSystem._find  # noqa: SLF001 - which is overridden
+    )
+
+
+def takes_prefix(filesystem: AbstractFileSystem) -> bool:
+    """Whether this version of the driver declares it; one that does not might ignore it, or fail."""
+    return "prefix" in inspect.signature(filesystem.find).parameters
+
+
+def entries(filesystem: AbstractFileSystem, folder: str) -> Iterable[dict[str, Any]]:
+    """What is in the folder; nothing if there is none."""
+    try:
+        found: list[dict[str, Any]] = filesystem.ls(folder, detail=True)
+    except FileNotFoundError:
+        return []
+    return found
+
+
+def as_moment(value: object) -> datetime | None:
+    """A listing's time, with a time zone; ``None`` for what is none."""
+    if isinstance(value, str) and value:
+        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    if isinstance(value, (int, float)):
+        value = datetime.fromtimestamp(value, tz=timezone.utc)
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
