@@ -293,7 +293,7 @@ from offload_backend.lifecycle import rewrite
 from offload_backend.lifecycle.rekey import Rekeying
 
 last, remade, turns = int(sys.argv.pop(1)), Rekeying.remade, itertools.count(1)
-rewrite.ROWS_PER_PAGE = 20
+rewrite.ROWS_PER_PAGE, rewrite.SECONDS_TO_COMMIT = 20, 600
 
 def remade_until_killed(*arguments):
     if next(turns) == last:

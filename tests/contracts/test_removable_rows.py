@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from contextlib import closing
+from datetime import timedelta
 from importlib.metadata import version
 from importlib.util import find_spec
 from uuid import UUID
@@ -26,8 +27,10 @@ from offload_backend.errors import ConfigError
 from offload_backend.lifecycle.adopt import adopt
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.erase import Eraser
+from offload_backend.lifecycle.rekey import Rekeying
+from offload_backend.lifecycle.rewrite import rewrite
 from offload_backend.lifecycle.selection import TaskSelection
-from offload_backend.row import row_text
+from offload_backend.row import open_envelope, row_text
 from offload_backend.testing.removable_rows import LATER, NOW, PAST, TASK, RemovableRowsContract, Table
 from tests.contracts.airflow_databases import copied, migrated, run_in_airflow, transaction
 from tests.inner.stores import HOME, Stores, name_in
@@ -235,14 +238,15 @@ def test_pages_of_airflows_rows_go_on_from_tasks_to_assets(airflow_table, airflo
         assert len(found) == len(set(found)) == 9
 
 
-def put_assets(url, keys):
+def put_assets(url, keys, value="1"):
     """Rows of both assets, much faster than by an Airflow of their own."""
     row = text(
         "INSERT INTO asset_state_store (asset_id, key, value, updated_at, last_updated_by_kind) "
-        "VALUES (:asset, :key, '1', '2026-01-02 03:04:05', 'watcher')"
+        "VALUES (:asset, :key, :value, '2026-01-02 03:04:05', 'watcher')"
     )
+    rows = [{"asset": asset, "key": key, "value": value} for asset in (1, 2) for key in keys]
     with transaction(url) as connection:
-        connection.execute(row, [{"asset": asset, "key": key} for asset in (1, 2) for key in keys])
+        connection.execute(row, rows)
 
 
 def test_assets_have_the_other_name_as_alias_with_and_without_rows(airflow_table):
@@ -292,6 +296,55 @@ def test_erasing_with_airflows_roots_keeps_what_an_archive_names(airflow_table, 
     assert holder.startswith("_airflow_deleted__task_state_store__")
     assert list(report.archived.values()) == [1]
     assert stores.at[HOME].names() == [kept]
+
+
+ARCHIVED = (
+    "CREATE TABLE _airflow_deleted__task_state_store__20260101000000 AS "
+    "SELECT * FROM task_state_store WHERE key = 'past'",
+    "DELETE FROM task_state_store WHERE key = 'past'",
+)
+
+
+def test_airflows_rows_are_rewritten_while_one_is_written_and_what_an_archive_names_stays(
+    airflow_table, airflow_url, monkeypatch
+):
+    monkeypatch.setenv("KEY", "1" * 64)
+    stores, keys = Stores(), {"encryption_keys": "k=env:KEY", "signing_keys": "s=env:KEY"}
+    plain = stores.offloader(inline_limit=0)
+    keyed = stores.offloader(inline_limit=0, unsigned_refs="accept", **keys)
+    for key in ("a", "b", "past"):
+        airflow_table.put(TASK, key, row_text(plain.offload(key, TASK, key)), expires_at=LATER)
+    put_assets(airflow_url, ["total"], row_text(plain.offload("total", AssetAddress(name="orders"), "total")))
+    with transaction(airflow_url) as connection:
+        for statement in ARCHIVED:
+            connection.execute(text(statement))
+    remaking = Rekeying(keyed.settings, stores.open)
+    remade = remaking.remade
+
+    def remade_late(ref, address, key):
+        if key == "b":
+            airflow_table.put(TASK, "b", row_text(keyed.offload("newer", TASK, "b")), expires_at=None)
+        return remade(ref, address, key)
+
+    remaking.remade = remade_late
+    with closing(AirflowRoots(airflow_url, "default")) as roots:
+        collector = Collector(keyed.settings, stores.open(HOME), roots)
+        adopt(collector)
+        report = rewrite(collector, airflow_table.rows, remaking, grace=timedelta())
+    # Of the asset that has not written it, a copied ref stays as it is.
+    assert (report.done.rows, report.changed, report.archived, report.elsewhere) == (2, 1, 1, 1)
+    assert (report.deleted, len(report.held)) == (1, 1)
+    rows = {(str(found.row.address), found.row.key): found for found in airflow_table.rows.found()}
+    refs = {place: open_envelope(json.loads(found.row.text)) for place, found in rows.items()}
+    new = stores.offloader(**keys)
+    expected = {
+        (str(TASK), "a"): "a",
+        (str(TASK), "b"): "newer",
+        (str(AssetAddress(name="orders")), "total"): "total",
+    }
+    assert {place: new.resolve(refs[place]) for place in expected} == expected
+    assert plain.resolve(refs[str(TASK), "past"]) == "past"
+    assert (rows[str(TASK), "a"].row.expires_at, rows[str(TASK), "a"].row.updated_at) == (LATER, NOW)
 
 
 @pytest.mark.skipif(not HAS_REGIONS, reason="this Airflow has no regions")

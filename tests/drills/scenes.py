@@ -74,6 +74,12 @@ def expired(world: World) -> None:
         world.put(key, value(key), expires_at=past)
 
 
+def settled(world: World) -> None:
+    """Rows that no request on its way can have written."""
+    adopted(world)
+    world.age_rows()
+
+
 NEW = value("new")
 SCENES = {
     "set": Scene(adopted, "set", {"key": "new", "value": NEW}, {"new": NEW}),
@@ -84,6 +90,7 @@ SCENES = {
     "delete": Scene(adopted, "delete", {"key": "a"}, {"a": None}),
     "clear": Scene(adopted, "clear", {}, {"a": None, "b": None}, is_long=True),
     "expire": Scene(expired, "expire", {}, {"x": None, "y": None}),
+    "rekey": Scene(settled, "rekey"),
     "first adoption": Scene(rows, "adopt", needs_adoption=True),
     "adoption": Scene(moved, "adopt", needs_adoption=True, is_long=True),
     "first mark": Scene(aged, "mark"),

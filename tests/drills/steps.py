@@ -86,7 +86,14 @@ def watch(steps: Steps) -> None:
 class _Direct:
     """A request of the direct transport, as botocore would prepare it."""
 
-    def __init__(self, method: str, target: str, headers: dict[str, str], body: Sequence[bytes] = ()) -> None:
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: Sequence[bytes] = (),
+        _patience: object = None,
+    ) -> None:
         self.method = method
         self.url = f"http://{headers['host']}{target}"
         self.headers = headers

@@ -21,17 +21,31 @@ from offload_backend import blobs, connect
 from offload_backend.corestores import sql
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.corestores.sql_roots import SqlRoots
+from offload_backend.crypto import Secret
 from offload_backend.lifecycle.adopt import adopt
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.expire import expire
 from offload_backend.lifecycle.mark import mark
 from offload_backend.lifecycle.purge import purge
+from offload_backend.lifecycle.rekey import Rekeying
+from offload_backend.lifecycle.rewrite import rewrite
 from offload_backend.settings import Settings
 from offload_backend.stores import opening
 from tests.drills.steps import Steps, watch
 
 TASK = ("dag", "run", "task")
 SECONDS = 60
+KEYS = "k=class:tests.drills.worker.Key"
+
+
+class Key:
+    """What ``rekey`` encrypts with; no other verb has it."""
+
+    def fresh(self) -> Secret:
+        return Secret(bytes(32))
+
+    def unwrapped(self, wrapped: bytes) -> list[bytes]:
+        return [] if wrapped else [bytes(32)]
 
 
 class Job:
@@ -79,6 +93,12 @@ class Job:
 
     def purge(self) -> Any:
         return asdict(purge(self.collector(), delete=True))
+
+    def rekey(self) -> Any:
+        settings = self.settings.replaced({"encryption_keys": KEYS})
+        rekeying = Rekeying(settings, lambda path: opening.open_store(path, settings))
+        rows = SqlCoreStore(self.core_store)
+        return asdict(rewrite(self.collector(), rows, rekeying, grace=timedelta()))
 
     def expire(self) -> Any:
         return asdict(expire(self.collector(), SqlCoreStore(self.core_store), delete=True))

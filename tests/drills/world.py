@@ -31,7 +31,7 @@ from offload_backend.row import open_envelope, row_text
 from offload_backend.settings import Settings
 from offload_backend.stores.opening import open_store
 from tests.drills.victims import Victim, Victims
-from tests.drills.worker import TASK, clock_ahead
+from tests.drills.worker import KEYS, TASK, clock_ahead
 
 BUCKET = "drills"
 ADDRESS = TaskAddress(*TASK)
@@ -75,6 +75,7 @@ class World:
         self.settings = Settings.load(settings)
         self.store = open_store(self.settings.path, self.settings)
         self.offloader = Offloader(self.settings, lambda _: self.store)
+        self.reader = Offloader(self.settings.replaced({"encryption_keys": KEYS}), lambda _: self.store)
         self.rows = SqlCoreStore(core_store)
         self.roots = SqlRoots(core_store, "prod")
         self.collector = Collector(self.settings, self.store, self.roots, clock=self.now)
@@ -133,6 +134,12 @@ class World:
         """The host removes a row, and tells nobody."""
         self.rows.delete(ADDRESS, key)
 
+    def age_rows(self) -> None:
+        """Rows as they are a day after they were written, by the database's own clock."""
+        for table in ("offload_task_state", "offload_asset_state"):
+            self._admin.execute(text(f"UPDATE {table} SET updated_at = updated_at - interval '1 day'"))
+        self._admin.commit()
+
     def settle(self) -> None:
         """What the operator's cron job does in the weeks after: then only garbage is gone, and all of it."""
         self.pass_time(PATIENCE)
@@ -153,9 +160,7 @@ class World:
 
     def values(self) -> dict[str, Any]:
         """Every row's value, through the real offloader: a ref that dangles raises."""
-        return {
-            row.key: self.offloader.resolve(open_envelope(json.loads(row.text))) for row in list(self.rows.rows())
-        }
+        return {row.key: self.reader.resolve(open_envelope(json.loads(row.text))) for row in list(self.rows.rows())}
 
     def live(self) -> set[str]:
         """The names of the blobs that rows name."""
