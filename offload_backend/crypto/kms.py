@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 from offload_backend.crypto.source import LENGTH, Secret
 from offload_backend.errors import ConfigError, OffloadError, StoreError
@@ -76,6 +76,9 @@ class KmsKey:
             return ()
         self._remember(wrapped, bytes(answer["Plaintext"]))
         return (bytes(answer["Plaintext"]),)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("keys are not pickled")
 
     def _remember(self, wrapped: bytes, key: bytes) -> None:
         self._unwrapped[wrapped] = (time.monotonic() + SECONDS, key)
@@ -178,7 +181,12 @@ def _refused(code: str, operation: str) -> OffloadError:
         return _without_credentials(code, operation)
     if code in _THROTTLED or code in _PASSES:
         reason = "throttled" if code in _THROTTLED else "failed"
-        return StoreError(f"AWS KMS cannot answer {operation} now: {code}", reason=reason, retryable=True)
+        return StoreError(
+            f"AWS KMS cannot answer {operation} now: {code}",
+            reason=reason,
+            retryable=True,
+            hint="this passes: run the task again; where it comes often, ask AWS for a higher quota",
+        )
     return ConfigError(
         f"AWS KMS refuses {operation}: {code}",
         hint="see that the key exists in that region, is enabled, and is a symmetric key for encryption",
