@@ -13,7 +13,7 @@ UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test test-long mutants bench bench-curves bench-types bench-quick compare readme lint format lock clean
+.PHONY: help demo test test-long load soak mutants bench bench-curves bench-types bench-quick compare readme lint format lock clean
 
 # Airflow compiles for seconds in every process that may not keep what it compiled;
 # and another environment's paths and pip options have no business in ours.
@@ -45,6 +45,13 @@ test: $(VENV)/.test $(TORCH) $(TESTED34) ## ruff, mypy and every test, under Air
 
 test-long: $(VENV)/.test ## every kill drill and a longer search by the state machine; half an hour and more
 	@OFFLOAD_LONG=1 $(PY) -m pytest tests/drills tests/lifecycle/stateful --timeout=3600 $(ARGS)
+
+load: $(VENV)/.test $(VENVGO)/.go ## 64 processes set and get while some are killed, requests fail and the collector deletes; minutes
+	@$(PY) -m tests.load $(ARGS)
+
+soak: $(VENV)/.test $(TESTED34) $(VENVGO)/.go ## two real Airflows, run hard: kills, retries, deferrals, clears, deletions; half an hour
+	@$(PY) -m tests.soak $(ARGS)
+	@$(if $(TESTED34),$(VENV34)/bin/python -m tests.soak $(ARGS))
 
 bench: $(VENV)/.test $(VENVGO)/.go ## speed, memory and requests beside common-io; half an hour on an idle machine
 	@$(PY) -m benchmarks.run $(ARGS)

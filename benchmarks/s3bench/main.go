@@ -38,11 +38,11 @@ func main() {
 			os.Exit(0)
 		}()
 	}
-	log.Fatal(http.Serve(listener, http.HandlerFunc(handle)))
+	log.Fatal(http.Serve(listener, weather(handle)))
 }
 
 func handle(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/_stats" || r.URL.Path == "/_stats/received" {
+	if strings.HasPrefix(r.URL.Path, "/_stats") {
 		writeStats(w, r.URL.Path)
 		return
 	}

@@ -39,13 +39,20 @@ func (b *weighed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// writeStats answers GET /_stats with requests, and GET /_stats/received with bytes; neither is counted nor delayed.
+// writeStats answers GET /_stats with requests, GET /_stats/received with bytes and GET /_stats/faults with what went
+// wrong; none of these is counted or delayed.
 func writeStats(w http.ResponseWriter, path string) {
 	counted.Lock()
 	defer counted.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	if path == "/_stats/received" {
 		json.NewEncoder(w).Encode(counted.received)
+		return
+	}
+	if path == "/_stats/faults" {
+		happened.Lock()
+		defer happened.Unlock()
+		json.NewEncoder(w).Encode(happened.times)
 		return
 	}
 	json.NewEncoder(w).Encode(counted.requests)
