@@ -1,0 +1,1 @@
+"""A real Airflow with a scheduler, run hard for minutes: retries, kills, deferrals, watchers, clears, deletions."""
