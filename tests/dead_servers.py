@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
-__all__ = ["DEAD", "dead_server"]
+__all__ = ["DEAD", "Outage", "dead_server", "store_threads"]
 
 _SLOW_DOWN = b"<Error><Code>SlowDown</Code></Error>"
 _CREATED = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
@@ -157,3 +159,53 @@ def _trickle(connection: socket.socket, beginning: bytes) -> None:
 def _until_closed(connection: socket.socket) -> None:
     while connection.fileno() >= 0:
         time.sleep(_DROP)
+
+
+class Outage:
+    """A port of ``target``, through which nothing goes at first: ``refused`` connections are reset meanwhile."""
+
+    def __init__(self, target: str, lasts: int) -> None:
+        parts = urlsplit(target)
+        self.refused = 0
+        self._target = (str(parts.hostname), parts.port)
+        self._lasts = lasts
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def heal(self) -> None:
+        """Let everything through from now on."""
+        self._lasts = self.refused
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.refused < self._lasts:
+                self.refused += 1
+                # lingering for no time resets the connection
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+                continue
+            server = socket.create_connection(self._target)
+            for ends in ((client, server), (server, client)):
+                threading.Thread(target=_pass_on, args=ends, daemon=True).start()
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+def store_threads() -> list[threading.Thread]:
+    """Threads that this package has started and that still live."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("offload-")]
