@@ -41,6 +41,8 @@ class FaultProxy:
         parts = urlsplit(target)
         self.target = (parts.hostname, parts.port)
         self.requests: list[Request] = []
+        self.acts: dict[str, Callable[[_Handler], None]] = {}
+        """What to do with a request whose header ``x-fault`` has one of these names; it goes no further."""
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -162,16 +164,19 @@ class _Handler(BaseHTTPRequestHandler):
             operation = f"{operation}Copy"
         request = Request(operation, self.command, self.path, headers)
         rule = self.server.proxy.rule_for(request)
-        if rule is None:
-            self.send(*self.forward())
-        else:
+        act = self.server.proxy.acts.get(headers.get(ORDER, ""))
+        if act is not None:
+            act(self)
+        elif rule is not None:
             rule.act(self)
+        else:
+            self.send(*self.forward())
 
     do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = handle_request  # noqa: N815 - the base class asks for these names
 
     def forward(self) -> tuple[int, dict[str, str], bytes]:
         connection = HTTPConnection(*self.server.proxy.target, timeout=30)
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", ORDER)}
         connection.request(self.command, self.path, self.body, headers)
         answer = connection.getresponse()
         body = answer.read()
@@ -192,6 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+ORDER = "x-fault"
 _HOP = {"content-length", "transfer-encoding", "connection", "date", "server"}
 
 
