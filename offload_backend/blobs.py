@@ -15,6 +15,7 @@ from offload_backend.blobfile import (
     BlobFile,
     SealedBlob,
     digest_of,
+    most_raw_bytes,
     most_sealed_bytes,
     most_stored_bytes,
     read_whole,
@@ -29,6 +30,7 @@ from offload_backend.errors import (
     StoreError,
     UnreadableBlobError,
     UnsupportedValueError,
+    without_text,
 )
 from offload_backend.isolation import IsOwn
 from offload_backend.knownrefs import Row
@@ -197,6 +199,7 @@ class Blobs:
     def _refuse_large(self, ref: BlobRef) -> None:
         """Nothing is allocated for a ref that claims more than may be, or than its own facts allow."""
         impossible = ref.size > most_stored_bytes(ref.raw) or ref.seal > most_sealed_bytes(ref.raw)
+        impossible = impossible or ref.raw > most_raw_bytes(ref.size)
         if ref.raw > self._settings.max_value_bytes or impossible:
             raise UnreadableBlobError(
                 f"the ref claims {max(ref.raw, ref.size)} bytes, more than this deployment reads",
@@ -255,7 +258,7 @@ def readable(codec: str) -> Iterator[None]:
         except ValueError as error:
             if isinstance(error, OffloadError):
                 raise
-            raise BlobCorruptError(f"the bytes are not {codec}") from error
+            raise BlobCorruptError(f"the bytes are not {codec}") from without_text(error)
 
 
 @contextmanager

@@ -207,6 +207,15 @@ class IncompleteError(CollectorError):
         self.failed = dict(failed)
 
 
+def without_text(error: Exception) -> Exception:
+    """What tracebacks may show of an error that quotes a value: its type, and where it was raised."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = f" in {last.tb_frame.f_code.co_name}, line {last.tb_lineno}" if last is not None else ""
+    return ValueError(f"{type(error).__name__}{place}")
+
+
 @contextmanager
 def concerning(
     address: object | None = None, key: str | None = None, location: str | None = None

@@ -19,9 +19,11 @@ from offload_backend.errors import (
     OffloadError,
     UnsupportedValueError,
     concerning,
+    without_text,
 )
 from offload_backend.isolation import IsOwn, require_own
 from offload_backend.location import shown, without_user
+from offload_backend.memorylimit import within_memory
 from offload_backend.ref import BlobRef, PeerRef, parse_ref
 from offload_backend.row import envelope, fits_row, is_typed
 from offload_backend.settings import Settings
@@ -105,7 +107,7 @@ class Offloader:
                 store, name = self._stores.find(without_user(ref.url))
                 _refuse_hidden_dots(name)
                 require_own(is_own, *((scope, None) for scope in peer_scopes(name)))
-                with dangling():
+                with within_memory(0), dangling():
                     return read_peer_value(store.get(name), max_bytes=self.settings.max_value_bytes)
             return self._read(ref, is_own)
 
@@ -180,19 +182,21 @@ class Offloader:
         from offload_backend.blobs import readable
 
         codec = self._codecs.named(ref.codec)
-        with readable(codec.name):
+        allowed = ref.raw <= self.settings.max_value_bytes  # else Blobs refuses it, and says why
+        with within_memory(ref.raw if allowed else 0), readable(codec.name):
             return self._blobs.read(codec, ref, is_own)
 
     def _inline(self, text: str, *, plain: bool = False) -> Any:
         try:
-            return self._codecs.tree.value_of_inline(text, plain=plain) if is_typed(text) else json.loads(text)
+            with within_memory(len(text)):
+                return self._codecs.tree.value_of_inline(text, plain=plain) if is_typed(text) else json.loads(text)
         except (ValueError, RecursionError) as error:
             if isinstance(error, OffloadError):
                 raise
             raise ForeignRefError(
                 "the row holds neither a ref nor a value",
                 hint="this backend did not write it: set the key again, or delete it",
-            ) from error
+            ) from without_text(error)
 
 
 def _refuse_hidden_dots(name: str) -> None:

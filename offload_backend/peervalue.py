@@ -28,6 +28,8 @@ from offload_backend.errors import BlobCorruptError, UnreadableBlobError
 __all__ = ["peer_scopes", "read_peer_value"]
 
 _READ = 1024 * 1024
+_MOST_FOR_XZ = 128 * 1024 * 1024
+"""Bytes; xz -9 takes 65 MiB."""
 _OF_ASSET, _OF_TASK, _OF_REGION = 3, 5, 6
 """Segments of a name: ``assets/<name or uri>/<key>``, ``<dag>/<run>/[region=<uuid>/]<task>/<index>/<key>``."""
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -105,9 +107,36 @@ def _open_gzip(file: IO[bytes]) -> IO[bytes]:
     return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]  # typeshed: a BufferedIOBase
 
 
+class _XzFile(io.RawIOBase):
+    """As ``lzma.LZMAFile``, which allocates a dictionary of whatever size the file states."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._stream: lzma.LZMADecompressor | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        while True:
+            if self._stream is None or self._stream.eof:
+                data = (self._stream.unused_data if self._stream else b"") or self._file.read(_READ)
+                if not data.strip(b"\0"):  # padding
+                    return b""
+                self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_FOR_XZ)
+            elif self._stream.needs_input:
+                data = self._file.read(_READ)
+                if not data:
+                    raise EOFError("the file ends within a stream")
+            else:
+                data = b""
+            if piece := self._stream.decompress(data, size):
+                return piece
+
+
 def _open_zip(file: IO[bytes]) -> IO[bytes]:
     archive = zipfile.ZipFile(file)
-    return archive.open(archive.namelist()[0])
+    first = archive.infolist()[0]
+    if first.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("a compression that asks for any memory")
+    return archive.open(first)
 
 
 def _open_zstd(file: IO[bytes]) -> IO[bytes]:
@@ -125,7 +154,7 @@ def _open_lz4(file: IO[bytes]) -> IO[bytes]:
 _FORMATS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"\x1f\x8b": _open_gzip,
     b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"\xfd7zXZ\x00": _XzFile,  # type: ignore[dict-item]  # typeshed: a RawIOBase is no IO
     b"PK\x03\x04": _open_zip,
     b"\x28\xb5\x2f\xfd": _open_zstd,
     b"\x04\x22\x4d\x18": _open_lz4,

@@ -78,7 +78,7 @@ def format_ref(ref: BlobRef) -> str:
         "offload": VERSION,
         "size": str(ref.size),
         "raw": str(ref.raw),
-        **{name: pins[name] for name in _PINS[ref.frames]},
+        **{name: pins[name] for name in _PINS.get(ref.frames, ("sha256",))},
         "codec": ref.codec,
         "frames": ref.frames,
     }

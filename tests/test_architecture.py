@@ -20,7 +20,7 @@ LAYERS = {
     "port": ["blobfile", "blobstore", "codecs", "corestore", "crypto", "peervalue", "rootsource"],
     "policy": [
         *("blobs", "description", "isolation", "knownrefs", "lifecycle"),
-        *("offloader", "recent", "reclaimer", "storemap"),
+        *("memorylimit", "offloader", "recent", "reclaimer", "signature", "storemap"),
     ],
     "store": ["stores"],
     "core store": ["corestores"],

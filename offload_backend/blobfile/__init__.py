@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from offload_backend.blobfile.frames import CHUNK, FORMAT, MAX_HEADER, digest_of, header_at_start
 from offload_backend.blobfile.reader import SealedBlob
-from offload_backend.blobfile.seal import Seal, most_sealed_bytes, most_stored_bytes
+from offload_backend.blobfile.seal import Seal, most_raw_bytes, most_sealed_bytes, most_stored_bytes
 from offload_backend.blobfile.whole import read_whole
 from offload_backend.blobfile.writer import BlobFile
 
@@ -21,6 +21,7 @@ __all__ = [
     "SealedBlob",
     "digest_of",
     "header_at_start",
+    "most_raw_bytes",
     "most_sealed_bytes",
     "most_stored_bytes",
     "read_whole",

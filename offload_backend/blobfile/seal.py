@@ -18,11 +18,12 @@ from itertools import accumulate
 from offload_backend.blobfile.frames import CHUNK, MAX_HEADER, OWN_FRAME, digest_of, skippable
 from offload_backend.errors import BlobCorruptError
 
-__all__ = ["Place", "Seal", "entries_of", "most_sealed_bytes", "most_stored_bytes", "seal_of"]
+__all__ = ["Place", "Seal", "entries_of", "most_raw_bytes", "most_sealed_bytes", "most_stored_bytes", "seal_of"]
 
 _INDEX_MAGIC = 0x184D2A51
 _SEEK_TABLE_MAGIC = 0x184D2A5E
 _SEEKABLE_MAGIC = 0x8F92EAB1
+_BLOCK = 128 * 1024
 _DIGEST = 32
 _ENTRY = 8
 _AROUND = 8 + 8 + 9 + _ENTRY
@@ -90,6 +91,11 @@ def entries_of(frames: Sequence[tuple[int, int, bytes]]) -> bytes:
 def most_stored_bytes(raw: int) -> int:
     """A size that no blob of ``raw`` bytes exceeds, however badly they compress."""
     return raw + raw // 128 + 2 * MAX_HEADER + most_sealed_bytes(raw)
+
+
+def most_raw_bytes(size: int) -> int:
+    """A size that nothing exceeds which so many stored bytes decompress to: 128 KiB take four at least."""
+    return size // 4 * _BLOCK
 
 
 def most_sealed_bytes(raw: int) -> int:

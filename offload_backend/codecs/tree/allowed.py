@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Protocol
 
+from offload_backend.codecs.tree.facts import shown
 from offload_backend.errors import UnreadableBlobError
 
 __all__ = ["AllowedClasses", "ClassPolicy", "class_named", "name_of", "why_not_importable"]
@@ -75,8 +76,8 @@ def class_named(name: str, policy: ClassPolicy) -> type:
     dotted = f"{module}.{qualified}"
     if not policy.permits(dotted):
         raise UnreadableBlobError(
-            f"the value holds a {dotted}, a class that may not be read here",
-            hint=f"add {dotted} to {policy.setting}, or read it as plain data",
+            f"the value holds a {shown(dotted)}, a class that may not be read here",
+            hint=f"add {shown(dotted)} to {policy.setting}, or read it as plain data",
         )
     try:
         import_module(module)
@@ -100,6 +101,6 @@ def _find(module: str, qualified: str) -> object:
 
 def _no_class(dotted: str) -> UnreadableBlobError:
     return UnreadableBlobError(
-        f"the value holds a {dotted}, which cannot be imported here",
+        f"the value holds a {shown(dotted)}, which cannot be imported here",
         hint="install the package it is in; if it was renamed, keep its old name as well where the value is read",
     )

@@ -9,7 +9,8 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from offload_backend.codecs.tree.facts import exactly, fields
+from offload_backend.codecs.tree.facts import exactly, fields, unshared
+from offload_backend.codecs.tree.hashes import MOST_ALIKE, are_spread
 from offload_backend.codecs.tree.kinds import Json, Kind, Reader, Writer
 from offload_backend.codecs.tree.leaves import LEAVES
 
@@ -101,7 +102,7 @@ class Mapping(_Kind):
         keys, inner = list(value), cast("TreeWriter", writer)
         facts = [_hashed(keys, writer), inner.items(list(value.values()), keys)]
         attributes = getattr(value, "__dict__", None)  # as PyTorch sets them on the state of a model
-        return [*facts, inner.node(attributes, ".__dict__")] if attributes else facts
+        return [*facts, inner.node(dict(attributes), ".__dict__")] if attributes else facts
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         value = self.empty(facts, version, reader)
@@ -114,14 +115,14 @@ class Mapping(_Kind):
     def fill(self, value: Any, facts: Json, version: int, reader: Reader) -> None:
         listed = exactly(facts, list)
         keys, values = map(reader.items, fields(listed[:2], 2))
-        if len(keys) != len(values):
-            raise ValueError("as many keys as values belong to a dict")
+        if len(keys) != len(values) or not are_spread(keys):
+            raise ValueError("as many keys as values belong to a dict, and they differ in their hashes")
         entries = zip(keys, values, strict=True)
         dict.update(value, entries) if self.cls is not OrderedDict else value.update(entries)
         if len(value) != len(keys):
             raise ValueError("a key of a dict comes twice")
         for attributes in listed[2:]:
-            vars(value).update(exactly(reader.value(attributes), dict))
+            vars(value).update(exactly(reader.value(unshared(attributes)), dict))
 
 
 class DefaultDict(Mapping):
@@ -251,6 +252,11 @@ def _hashed(elements: list[Any], writer: Writer) -> Json:
             "elements of a set, or keys of a dict, that have become equal since they were added",
             "make it anew: set(value), dict(value)",
         )
+    if not are_spread(elements):
+        writer.refuse(
+            f"more than {MOST_ALIKE} elements of a set, or keys of a dict, that have one hash",
+            "store a list: list(value), list(value.items())",
+        )
     return cast("TreeWriter", writer).hashed(elements)
 
 
@@ -262,6 +268,8 @@ def _are_distinct(elements: list[Any]) -> bool:
 
 
 def _distinct(make: Callable[[list[Any]], Any], elements: list[Any]) -> Any:
+    if not are_spread(elements):
+        raise ValueError("too many elements of a set have one hash")
     made = make(elements)
     if len(made) != len(elements):
         raise ValueError("an element of a set comes twice")

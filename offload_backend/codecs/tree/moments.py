@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from offload_backend.codecs.tree.facts import exactly, fields
+from offload_backend.codecs.tree.facts import exactly, fields, shown
 from offload_backend.codecs.tree.kinds import Json, Reader, Writer
 from offload_backend.errors import UnreadableBlobError
 
@@ -117,7 +117,7 @@ def zone_from(facts: Json, _: Reader) -> ZoneInfo:
         zone: ZoneInfo = make(exactly(facts, str))
     except ZoneInfoNotFoundError as error:
         raise UnreadableBlobError(
-            f"the value holds the time zone {facts!r}, which is not known here",
+            f"the value holds the time zone {shown(str(facts))!r}, which is not known here",
             hint="pip install tzdata where the value is read",
         ) from error
     return zone

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from offload_backend.codecs.tree.facts import unshared
 from offload_backend.codecs.tree.kinds import Json, Kind, Pieces, Reader, Writer
 from offload_backend.codecs.tree.numpy_dtypes import DtypeKind, dtype_facts, dtype_from, numbers_from
 from offload_backend.codecs.tree.numpy_objects import elements_from, elements_of
@@ -225,14 +226,21 @@ class MaskedArrayKind:
             return np.ma.masked
         if not isinstance(facts, dict) or facts.keys() != {"data", "mask", "fill", "hard"}:
             raise ValueError("no masked array")
-        data, mask, fill = (reader.value(facts[name]) for name in ("data", "mask", "fill"))
-        if not isinstance(data, np.ndarray) or not (mask is None or np.shape(mask) == data.shape):
+        data, mask = (reader.value(unshared(facts[name])) for name in ("data", "mask"))
+        fill = reader.value(facts["fill"])
+        if not isinstance(data, np.ndarray) or not (mask is None or _is_mask_of(mask, data)):
             raise ValueError("no masked array")
         try:
             mask = np.ma.nomask if mask is None else mask
             return np.ma.MaskedArray(data, mask, fill_value=fill, hard_mask=facts["hard"] is True)
         except TypeError as error:
             raise ValueError("no masked array") from error
+
+
+def _is_mask_of(mask: Any, data: Any) -> bool:
+    """As NumPy has it already; else it would make one, of elements that may be many and of no bytes."""
+    same = isinstance(mask, np.ndarray) and mask.shape == data.shape
+    return same and bool(mask.dtype == np.ma.make_mask_descr(data.dtype))
 
 
 KINDS: Sequence[Kind] = (

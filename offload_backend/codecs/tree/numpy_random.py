@@ -23,7 +23,8 @@ _ALGORITHMS: dict[str, Callable[..., Any]] = {
     "SFC64": np.random.SFC64,
 }
 _SEED = ("entropy", "spawn_key", "pool_size", "n_children_spawned")
-_LARGEST_POOL = 1024
+_LARGEST_POOL = 128
+"""Words; NumPy has 4 unless told otherwise, and mixing takes time with their square."""
 _LAST_PLACE = {"pos": 624, "buffer_pos": 4}
 """Where a state is in its own arrays; NumPy would read beyond them."""
 
@@ -46,6 +47,8 @@ class SeedSequenceKind(_RandomKind):
 
     def encode(self, value: Any, writer: Writer) -> Json:
         """The four members of its ``state``."""
+        if value.pool_size > _LARGEST_POOL:
+            writer.refuse(f"a pool of more than {_LARGEST_POOL} words", "store value.state")
         return {name: writer.node(value.state[name], f".{name}") for name in _SEED}
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:

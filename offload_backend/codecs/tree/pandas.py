@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from offload_backend.codecs.tree.facts import exactly
+from offload_backend.codecs.tree.facts import exactly, unshared
 from offload_backend.codecs.tree.kinds import Json, Kind, Reader, Writer
 from offload_backend.codecs.tree.numpy import array_facts, array_from
-from offload_backend.codecs.tree.pandas_arrays import ArrayKind, column_from
+from offload_backend.codecs.tree.pandas_arrays import ArrayKind, column_from, require_bytes
 from offload_backend.codecs.tree.pandas_scalars import SCALAR_KINDS, freq_facts, freq_from
 from offload_backend.codecs.tree.path import shown
 
@@ -25,6 +25,10 @@ _INDEXES = (
     *(pd.Index, pd.DatetimeIndex, pd.TimedeltaIndex),
     *(pd.PeriodIndex, pd.IntervalIndex, pd.CategoricalIndex),
 )
+
+
+_LONG_RANGE = 2**26
+"""Elements; pandas takes a byte for each to look at a level."""
 
 
 class _PandasKind:
@@ -65,7 +69,7 @@ class FrameKind(_PandasKind):
     def made(self, facts: dict[str, Any], reader: Reader) -> Any:
         columns, index = _index(facts["columns"], reader), _index(facts["index"], reader)
         if "block" in facts:
-            block = array_from(facts["block"], reader)
+            block = require_bytes(array_from(facts["block"], reader))
             frame = pd.DataFrame(block, index=index, dtype=block.dtype, copy=False)
         else:
             series = (_series(column_from(part, reader), index) for part in facts["data"])
@@ -148,6 +152,8 @@ class MultiIndexKind(_PandasKind):
         return type(value) is pd.MultiIndex
 
     def encode(self, value: Any, writer: Writer) -> Json:
+        if any(_is_long(level, len(value)) for level in value.levels):
+            writer.refuse("a level that is a long range, most of it not used", "store value.remove_unused_levels()")
         return {
             "levels": [writer.node(level, f".levels[{number}]") for number, level in enumerate(value.levels)],
             "codes": [array_facts(np.asarray(codes), writer) for codes in value.codes],
@@ -156,12 +162,21 @@ class MultiIndexKind(_PandasKind):
         }
 
     def made(self, facts: dict[str, Any], reader: Reader) -> Any:
+        levels = [_index(level, reader) for level in facts["levels"]]
+        codes = [array_from(codes, reader) for codes in facts["codes"]]
+        if any(_is_long(level, len(array)) for level, array in zip(levels, codes, strict=True)):
+            raise ValueError("a range that is longer than what it is a level of")
         return pd.MultiIndex(
-            levels=[_index(level, reader) for level in facts["levels"]],
-            codes=[array_from(codes, reader) for codes in facts["codes"]],
+            levels=levels,
+            codes=codes,
             names=[reader.value(name) for name in facts["names"]],
             sortorder=facts["sorted"],
         )
+
+
+def _is_long(level: Any, rows: int) -> bool:
+    """Whether pandas would take more memory to check the level than there are bytes to pay for it."""
+    return isinstance(level, pd.RangeIndex) and len(level) > max(_LONG_RANGE, rows)
 
 
 def _is_one_block(frame: Any) -> bool:
@@ -194,7 +209,7 @@ def _more_facts(value: Any, writer: Writer) -> dict[str, Json]:
 
 def _with_more(value: Any, facts: dict[str, Any], reader: Reader) -> Any:
     if "attrs" in facts:
-        value.attrs = exactly(reader.value(facts["attrs"]), dict)
+        value.attrs = exactly(reader.value(unshared(facts["attrs"])), dict)
     if facts.get("unique") is True:
         value.flags.allows_duplicate_labels = False
     return value

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from offload_backend.codecs.tree.facts import unshared
 from offload_backend.codecs.tree.kinds import Json, Reader, Writer
 from offload_backend.codecs.tree.numpy import array_facts, array_from
 from offload_backend.codecs.tree.numpy_objects import FEW, elements_from, elements_of
 
-__all__ = ["ArrayKind", "column_from"]
+__all__ = ["ArrayKind", "column_from", "require_bytes"]
 
 _MASKED = {
     "b": pd.arrays.BooleanArray,
@@ -33,9 +34,14 @@ def column_from(node: Json, reader: Reader) -> Any:
         raise ValueError("no column")  # noqa: TRY004
     if type(array) is not pd.arrays.NumpyExtensionArray:
         return array
-    if array.dtype.kind == "U":  # pandas would make objects of them, however many there are of no bytes
+    return require_bytes(array.to_numpy())
+
+
+def require_bytes(array: Any) -> Any:
+    """The array; :class:`ValueError` if pandas would make objects of its elements, however many of no bytes."""
+    if array.dtype.kind == "U" or not array.dtype.itemsize:
         raise ValueError("no column")
-    return array.to_numpy()
+    return array
 
 
 class ArrayKind:
@@ -98,11 +104,25 @@ def _text(facts: Any, reader: Reader) -> Any:
         raise ValueError("no storage of texts")
     dtype = pd.StringDtype(facts["storage"], na_value=_NOT_AVAILABLE[facts["missing"]])
     if "arrow" in facts:
-        return _from_arrow(dtype, reader.value(facts["arrow"]))
+        if facts["storage"] != "pyarrow":
+            raise ValueError("no texts in Arrow's memory")
+        return _texts_of_arrow(dtype, facts["arrow"], reader)
     elements = elements_from(facts, facts["count"], reader)
     if not {str, type(None)}.issuperset(map(type, elements)):
         raise ValueError("no texts")
     return pd.array(elements, dtype=dtype, copy=False)
+
+
+def _texts_of_arrow(dtype: Any, node: Json, reader: Reader) -> Any:
+    """Other texts than those of ``large_string`` are copied, and other types might have no bytes at all."""
+    import pyarrow as pa
+
+    array = reader.value(node)
+    if not isinstance(array, pa.ChunkedArray) or array.type not in (pa.large_string(), pa.string()):
+        raise ValueError("no array of texts")
+    if array.type == pa.string():
+        unshared(node)
+    return dtype.__from_arrow__(array)
 
 
 def _arrow_apart(array: Any, writer: Writer) -> dict[str, Json]:
@@ -171,8 +191,10 @@ def _intervals_apart(array: Any, writer: Writer) -> dict[str, Json]:
 
 def _intervals(facts: Any, reader: Reader) -> Any:
     left, right = reader.value(facts["left"]), reader.value(facts["right"])
-    if not isinstance(left, pd.Index) or not isinstance(right, pd.Index):
-        raise ValueError("no intervals")  # noqa: TRY004
+    # A range would take memory only now, and of different types one would be copied.
+    alike = isinstance(left, pd.Index) and type(left) is type(right) and left.dtype == right.dtype
+    if not alike or isinstance(left, pd.RangeIndex | pd.MultiIndex):
+        raise ValueError("no intervals")
     return pd.arrays.IntervalArray.from_arrays(left, right, facts["closed"], copy=False)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from offload_backend.codecs.tree.allowed import ClassPolicy, class_named
 from offload_backend.codecs.tree.classes import CLASSES
 from offload_backend.codecs.tree.containers import CONTAINERS, LIST
-from offload_backend.codecs.tree.facts import exactly
+from offload_backend.codecs.tree.facts import exactly, shown
+from offload_backend.codecs.tree.hashes import Weights
 from offload_backend.codecs.tree.kinds import Fillable, Json, Kind, kind_tagged, missing_library
 from offload_backend.codecs.tree.leaves import LEAVES
 from offload_backend.codecs.tree.memory import Memory, NewBytes
@@ -60,6 +61,7 @@ class TreeReader:
         self._taken: set[int] = set()
         self._made: dict[int, Any] = {}
         self._open = 0
+        self._weights = Weights()
         self._kinds: dict[str, Kind] = {}
 
     def value(self, node: Json) -> Any:
@@ -126,7 +128,7 @@ class TreeReader:
         kind = _OWN.get(tag) or self._kinds.get(tag) or kind_tagged(tag)
         if kind is None:
             raise UnreadableBlobError(
-                f"the value holds a {tag}, a kind that this installation does not know",
+                f"the value holds a {shown(tag)}, a kind that this installation does not know",
                 hint="upgrade offload-backend where the value is read, or install the package that has the kind",
             )
         if version > kind.version:
@@ -146,6 +148,7 @@ class TreeReader:
             self._open += 1
             self._made[number] = _UNFINISHED
             with_room(lambda: self._make(number))
+            self._weights.note(self._made[number])
             self._open -= 1
         if self._made[number] is _UNFINISHED:
             raise ValueError("a cycle through an object that cannot be in one")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from offload_backend.codecs.tree.facts import unshared
 from offload_backend.codecs.tree.kinds import Json, Kind, Reader, Writer
 
 __all__ = ["KINDS"]
@@ -21,6 +22,8 @@ _CLASSES = {
     for family in ("array", "matrix")
 }
 _COMPRESSED = ("data", "indices", "indptr")
+_COPYING = ("lil", "dok")
+"""Formats whose arrays are not those of the parts."""
 
 
 class SparseKind:
@@ -48,7 +51,8 @@ class SparseKind:
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
         match facts:
             case {"class": str(name), "shape": [*sizes], "parts": dict(nodes)} if name in _CLASSES:
-                parts = {part: reader.value(node) for part, node in nodes.items()}
+                own = unshared if name[:3] in _COPYING else lambda node: node
+                parts = {part: reader.value(own(node)) for part, node in nodes.items()}
             case _:
                 raise ValueError("no sparse array")
         if not sizes or not all(type(size) is int and 0 <= size < 2**63 for size in sizes):

@@ -18,7 +18,7 @@ from offload_backend.codecs.tree.memory import Memory, NewBytes, memory_for
 from offload_backend.codecs.tree.plainjson import JSON_TEXT
 from offload_backend.codecs.tree.reading import Document, TreeReader
 from offload_backend.codecs.view import HeldView
-from offload_backend.errors import BlobCorruptError, OffloadError
+from offload_backend.errors import BlobCorruptError, OffloadError, without_text
 
 __all__ = ["TreeView", "open_tree"]
 
@@ -52,10 +52,10 @@ class _Opened:
 
     def stretch(self, number: int, begin: int, end: int) -> memoryview:
         """Some bytes of a buffer."""
-        memory = memoryview(bytearray(end - begin))
         start, stop = self.places[number]
         if not 0 <= begin <= end <= stop - start:
             raise ValueError(f"the buffer {number} has no such stretch")
+        memory = memoryview(bytearray(end - begin))
         if memory:
             self._source.fill([(start + begin, memory)])
         return memory
@@ -194,8 +194,9 @@ def _taken_for_damage() -> Iterator[None]:
         yield
     except (OffloadError, MemoryError):
         raise
-    except Exception as error:
-        raise BlobCorruptError("the bytes are not tree", hint="set the key again, or delete it") from error
+    except Exception as error:  # noqa: BLE001  # its text is left out
+        hint = "set the key again, or delete it"
+        raise BlobCorruptError("the bytes are not tree", hint=hint) from without_text(error)
 
 
 def _json_type(node: Json) -> str:

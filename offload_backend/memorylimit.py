@@ -1,0 +1,79 @@
+"""How much memory a value may take here, whatever its ref claims."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+from offload_backend.errors import UnreadableBlobError
+
+__all__ = ["memory_limit", "within_memory"]
+
+_SMALL = 64 * 1024 * 1024
+"""So few bytes are not worth a look at the machine."""
+
+_HINT = (
+    "give the worker more memory, or read parts of the value with offload_backend.open_value; if the ref may be "
+    "forged, lower [offload_backend] max_value_bytes"
+)
+
+
+def memory_limit() -> int | None:
+    """Bytes of memory that this process may have at most: what the machine has, or its control groups and limits
+    allow. ``None`` where the system does not tell.
+    """
+    of_groups = _of_control_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    return min((*_of_machine(), *_of_process(), *of_groups), default=None)
+
+
+@contextmanager
+def within_memory(raw: int) -> Iterator[None]:
+    """Raise :class:`UnreadableBlobError` for a value of more bytes than this process may have, before anything is
+    fetched; and where its memory does not suffice all the same.
+    """
+    limit = memory_limit() if raw > _SMALL else None
+    if limit is not None and raw > limit:
+        raise UnreadableBlobError(
+            f"the value takes {raw} bytes, more than the {limit} of memory that this process may have", hint=_HINT
+        )
+    try:
+        yield
+    except MemoryError as error:
+        raise UnreadableBlobError("the value takes more memory than there is", hint=_HINT) from error
+
+
+def _of_machine() -> Iterator[int]:
+    with suppress(AttributeError, OSError, ValueError):
+        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _of_process() -> Iterator[int]:
+    with suppress(ImportError):
+        import resource
+
+        for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+            soft, _ = resource.getrlimit(kind)
+            if soft != resource.RLIM_INFINITY:
+                yield soft
+
+
+def _of_control_groups(groups: Path, mount: Path) -> Iterator[int]:
+    """Of the process's group and of all above it, in either version of control groups."""
+    try:
+        lines = groups.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            folder, name = mount, "memory.max"
+        elif "memory" in controllers.split(","):
+            folder, name = mount / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = PurePosixPath(path.lstrip("/"))
+        for above in (group, *group.parents):
+            with suppress(OSError, ValueError):  # not there, or "max"
+                yield int((folder / above / name).read_text(encoding="ascii"))
