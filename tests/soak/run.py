@@ -167,7 +167,7 @@ class _Soak:
 
     def _start(self, dag_id: str, run_id: str) -> None:
         conf = {"workers": self.plan.workers, "nappers": self.plan.nappers}
-        self.site.trigger(dag_id, run_id, datetime.now(timezone.utc), **conf)
+        self.site.trigger(dag_id, run_id, _date_of(run_id), **conf)
         self._count("runs")
 
     def _wait(self, dag_id: str, *run_ids: str) -> None:
@@ -190,9 +190,10 @@ class _Soak:
 
     def _clear_by_command(self, run_id: str) -> None:
         self._write_down_clearing(run_id)
-        (moment,) = self.site.database.sql("SELECT logical_date FROM dag_run WHERE run_id = :run", run=run_id)
-        between = ["--start-date", moment[0].isoformat(), "--end-date", moment[0].isoformat()]
-        self.site.command("tasks", "clear", "soak", "--task-regex", "^work$", "--yes", *between)
+        day = _date_of(run_id).isoformat()
+        between = ["--start-date", day, "--end-date", day]
+        said = self.site.command("tasks", "clear", "soak", "--task-regex", "^work$", "--yes", *between)
+        assert self.site.run_state("soak", run_id) not in ENDED, said
         self._count("task instances cleared", self.plan.workers)
 
     def _clear_by_rest(self, run_id: str) -> None:
@@ -250,6 +251,11 @@ class _Soak:
     def _figures_of_airflow(self) -> dict[str, Any]:
         tries = self.site.database.sql("SELECT state, count(*), sum(try_number) FROM task_instance GROUP BY state")
         return {"task instances left": {str(state): [int(count), int(tried)] for state, count, tried in tries}}
+
+
+def _date_of(run_id: str) -> datetime:
+    """A logical date of its own for each run, so that a command can name it."""
+    return datetime(2026, 1, int(run_id[1:]), tzinfo=timezone.utc)
 
 
 def _loop(over: threading.Event, pause: float, act: Any) -> None:

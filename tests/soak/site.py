@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -76,7 +77,11 @@ class Site:
         self.rest.ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        return str(self.rest.ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+        """Unknown where the API server is too busy to tell."""
+        try:
+            return str(self.rest.ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+        except httpx.TransportError:
+            return "unknown"
 
     def log_tails(self) -> str:
         return self._processes.tails()

@@ -13,7 +13,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from tests.soak.witness import Witness
 
 WATCHED = "checkpoint"
-EVENTS_EVERY = 8
+EVENTS_EVERY = 25
 
 
 class Nap(BaseTrigger):
