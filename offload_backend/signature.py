@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import TYPE_CHECKING
 
-from offload_backend.crypto import Keyring
 from offload_backend.errors import ConfigError, ForeignRefError, OffloadError
 from offload_backend.ref import is_ref, signature_of, to_sign
 from offload_backend.settings import Settings
+
+if TYPE_CHECKING:
+    from offload_backend.crypto import Keyring
 
 __all__ = ["Signatures"]
 
@@ -25,7 +28,11 @@ class Signatures:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._keys = Keyring("signing_keys", settings.signing_keys, settings) if settings.signing_keys else None
+        self._keys: Keyring | None = None
+        if settings.signing_keys:
+            from offload_backend.crypto import Keyring
+
+            self._keys = Keyring("signing_keys", settings.signing_keys, settings)
         self._refuses_unsigned = settings.unsigned_refs == "refuse"
 
     def signed(self, text: str) -> str:

@@ -32,6 +32,7 @@ _PLAIN = frozenset(
         "endpoint_url",
         "profile_name",
         "region_name",
+        "s3_additional_kwargs",
         "service_config",
         "verify",
     }
@@ -94,8 +95,9 @@ def _open_s3(path: str, settings: Settings, connection: Any) -> BlobStore:
             hint="move [offload_backend] storage_options into the connection's extra",
         )
     from offload_backend.stores.s3 import S3BlobStore
+    from offload_backend.stores.s3_encryption import told_of_encryption
 
-    return S3BlobStore(location_of(path), _client_maker(connection), settings)
+    return S3BlobStore(location_of(path), _client_maker(connection), settings, encryption=told_of_encryption(extra))
 
 
 def _plain_options(connection: Any, extra: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +110,7 @@ def _plain_options(connection: Any, extra: dict[str, Any]) -> dict[str, Any]:
         "endpoint_url": s3.get("endpoint_url") or extra.get("endpoint_url"),
         "profile_name": extra.get("profile_name"),
         "region_name": extra.get("region_name"),
+        "s3_additional_kwargs": extra.get("s3_additional_kwargs"),
         "verify": extra.get("verify"),
     }
     return {name: value for name, value in options.items() if value is not None}

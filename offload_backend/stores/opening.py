@@ -53,17 +53,19 @@ def open_s3(path: str, settings: Settings) -> BlobStore:
     """The store of an ``s3://`` path that needs neither s3fs nor fsspec."""
     from offload_backend.stores.s3 import S3BlobStore
     from offload_backend.stores.s3_client import client_maker
+    from offload_backend.stores.s3_encryption import told_of_encryption
 
     url, make_client = parse_location(path), client_maker(settings.options)
+    encryption = told_of_encryption(settings.options)
     if settings.transport == "boto3":
-        return S3BlobStore(str(url), make_client, settings)
+        return S3BlobStore(str(url), make_client, settings, encryption=encryption)
 
     def direct() -> S3Objects | None:
         from offload_backend.stores.s3_direct import direct_objects
 
         return direct_objects(url.authority, settings.options, settings)
 
-    return S3BlobStore(str(url), make_client, settings, direct)
+    return S3BlobStore(str(url), make_client, settings, direct, encryption=encryption)
 
 
 def _open_fsspec(url: StorageUrl, settings: Settings) -> BlobStore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ class S3BlobStore:
 
     Nothing is made before its first use: ``make_client`` builds a client with a botocore ``Config``, and
     ``direct`` what sends the requests of the hot path without one, or ``None`` where that cannot be.
+    ``encryption`` is what boto3 says of each new object.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class S3BlobStore:
         make_client: Callable[[Config], Any],
         settings: Settings,
         direct: Callable[[], S3Objects | None] = lambda: None,
+        *,
+        encryption: Mapping[str, Any] | None = None,
     ) -> None:
         url = parse_location(location)
         self._location = location
@@ -57,6 +60,7 @@ class S3BlobStore:
         self._make_client = make_client
         self._direct = direct
         self._settings = settings
+        self._encryption = encryption or {}
         self._etags: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
         self._objects: S3Objects | None = None
         self._lock = threading.Lock()
@@ -171,7 +175,7 @@ class S3BlobStore:
     def _transport(self) -> S3Objects:
         """What sends the requests of the hot path."""
         if self._objects is None:
-            self._objects = self._direct() or Boto3Objects(self._connected, self._bucket)
+            self._objects = self._direct() or Boto3Objects(self._connected, self._bucket, self._encryption)
         return self._objects
 
     def _connected(self) -> Any:

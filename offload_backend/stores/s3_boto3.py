@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,17 +22,18 @@ _COPIED = 1024 * 1024
 class Boto3Objects:
     """The objects of a bucket; see :class:`~offload_backend.stores.s3_objects.S3Objects`.
 
-    ``client`` gives the boto3 client of this process.
+    ``client`` gives the boto3 client of this process; ``encryption`` is what it says of each new object.
     """
 
-    def __init__(self, client: Callable[[], Any], bucket: str) -> None:
+    def __init__(self, client: Callable[[], Any], bucket: str, encryption: Mapping[str, Any]) -> None:
         self._client = client
         self._bucket = bucket
+        self._encryption = encryption
 
     def put(self, target: Target, body: Sequence[Buffer], patience: Patience) -> str:
         """PutObject."""
         client = self._client()
-        request = {**self._named(target), "Body": _joined(body)}
+        request = {**self._named(target), **self._encryption, "Body": _joined(body)}
         patience.allow(size_of(body))
         answer = asked(partial(client.put_object, **request), "PutObject", target.location, patience)
         return str(answer.get("ETag", ""))
@@ -50,7 +51,7 @@ class Boto3Objects:
     def create(self, target: Target, patience: Patience) -> str:
         """CreateMultipartUpload."""
         client = self._client()
-        call = partial(client.create_multipart_upload, **self._named(target))
+        call = partial(client.create_multipart_upload, **self._named(target), **self._encryption)
         answer = asked(call, "CreateMultipartUpload", target.location, patience)
         return str(answer.get("UploadId", ""))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from offload_backend.errors import ConfigError
 from offload_backend.settings import Settings
 from offload_backend.stores.patience import OutOfPatienceError, Patience, within
+from offload_backend.stores.s3_encryption import OPTION as ENCRYPTION
 from offload_backend.stores.s3_errors import NoAnswerError, RefusalError, code_and_status, seconds_asked
 from offload_backend.stores.s3_retries import repeated
 
@@ -118,9 +119,10 @@ def sorted_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     """What belongs to a session and what to a client; fsspec's ``client_kwargs`` may hold either."""
     given = {**options, **(options.get("client_kwargs") or {})}
     given.pop("client_kwargs", None)
+    given.pop(ENCRYPTION, None)
     unknown = sorted(given.keys() - _SESSION.keys() - _CLIENT.keys())
     if unknown:
-        known = ", ".join(sorted({*_SESSION, *_CLIENT, "client_kwargs"}))
+        known = ", ".join(sorted({*_SESSION, *_CLIENT, "client_kwargs", ENCRYPTION}))
         raise ConfigError(
             f"[offload_backend] storage_options: unknown for S3: {', '.join(unknown)}",
             hint=f"the options are: {known}; with transport = fsspec, those of s3fs",
@@ -130,12 +132,12 @@ def sorted_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
 
 
 def refuse_user_in(endpoint_url: str) -> None:
-    """Raises :class:`ConfigError` for a user or password in the URL: nobody would use it, and errors would quote it."""
+    """Raises :class:`ConfigError` for a URL with a user or password: unused, and errors would quote them."""
     if "@" in endpoint_url:
         raise ConfigError(
             "the endpoint's URL holds an '@', as if it held a password",
-            hint="leave user and password out of endpoint_url and AWS_ENDPOINT_URL_S3; requests are signed with the "
-            "keys of the connection, of storage_options or of the environment",
+            hint="leave user and password out of endpoint_url and AWS_ENDPOINT_URL_S3: requests are "
+            "signed with the credentials of the connection, of storage_options or of the environment",
         )
 
 

@@ -16,6 +16,7 @@ from offload_backend.settings import Settings
 from offload_backend.stores.patience import Patience
 from offload_backend.stores.s3_configured import configured
 from offload_backend.stores.s3_credentials import credentials_of
+from offload_backend.stores.s3_encryption import headers_for, told_of_encryption
 from offload_backend.stores.s3_endpoint import endpoint_of
 from offload_backend.stores.s3_http import Answer
 from offload_backend.stores.s3_objects import CopySource, SentPart, Target
@@ -28,17 +29,20 @@ __all__ = ["DirectObjects", "direct_objects"]
 class DirectObjects:
     """The objects of ``bucket``, over HTTP; see :class:`~offload_backend.stores.s3_objects.S3Objects`.
 
-    ``checksums``: every body goes with its CRC-32, which the store compares with what arrived.
+    ``checksums``: every body goes with its CRC-32, which the store compares with what arrived. ``encryption``
+    holds the headers that say how each new object is encrypted.
     """
 
-    def __init__(self, bucket: str, requests: Requests, *, checksums: bool) -> None:
+    def __init__(self, bucket: str, requests: Requests, *, checksums: bool, encryption: Mapping[str, str]) -> None:
         self._bucket = bucket
         self._requests = requests
         self._checksums = checksums
+        self._encryption = encryption
 
     def put(self, target: Target, body: Sequence[Buffer], patience: Patience) -> str:
         """PutObject."""
-        request = Request("PutObject", "PUT", target, headers=self._checksum(body), body=body)
+        headers = {**self._checksum(body), **self._encryption}
+        request = Request("PutObject", "PUT", target, headers=headers, body=body)
         return self._requests.send(request, patience).etag
 
     def get(self, target: Target, start: int, end: int | None, etag: str, patience: Patience) -> Answer:
@@ -50,7 +54,7 @@ class DirectObjects:
 
     def create(self, target: Target, patience: Patience) -> str:
         """CreateMultipartUpload."""
-        headers = {"x-amz-checksum-algorithm": "CRC32"} if self._checksums else {}
+        headers = {**({"x-amz-checksum-algorithm": "CRC32"} if self._checksums else {}), **self._encryption}
         request = Request("CreateMultipartUpload", "POST", target, (("uploads", ""),), headers)
         return self._requests.send(request, patience).texts.get("UploadId", "")
 
@@ -110,4 +114,6 @@ def direct_objects(bucket: str, options: Mapping[str, Any], settings: Settings) 
     endpoint = endpoint_of(bucket, found) if found else None
     if found is None or endpoint is None:
         return None
-    return DirectObjects(bucket, Requests(endpoint, credentials_of(found), settings), checksums=found.checksums)
+    requests = Requests(endpoint, credentials_of(found), settings)
+    headers = headers_for(told_of_encryption(options))
+    return DirectObjects(bucket, requests, checksums=found.checksums, encryption=headers)
