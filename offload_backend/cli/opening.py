@@ -137,6 +137,8 @@ def parse_core_store(text: str) -> CoreStoreUrl:
     url = text.removeprefix(f"{kind.value}+")
     if "://" not in url or url.startswith("memory://"):
         raise ConfigError("the core store is not a URL of a place that lasts", hint=FORMS)
+    if kind is Kind.EXPORT and not url.startswith("file:///"):
+        raise ConfigError("an export of roots is read from a file", hint=FORMS)
     if kind in (Kind.EMBEDDED, Kind.AIRFLOW):
         _require_file(url)
     return CoreStoreUrl(kind, url)

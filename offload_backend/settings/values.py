@@ -118,4 +118,7 @@ class ValueSettings(BaseModel):
 def _checked_path(value: str) -> str:
     if any(mark in value for mark in "#?") or any(char.isspace() for char in value):
         raise ValueError("a path holds no '#', '?' or white space")
+    user, mark, _ = value.partition("://")[2].partition("/")[0].rpartition("@")
+    if mark and ":" in user:
+        raise ValueError("a path holds no password: put credentials into an Airflow connection or storage_options")
     return value.rstrip("/") if not value.endswith("://") else value

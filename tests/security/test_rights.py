@@ -39,7 +39,7 @@ def open_as(guarded, transport, tmp_path):
             "transport": transport,
             "inline_limit": 0,
             "part_size": 5 * MIB,
-            "give_up_after": "2s",
+            "give_up_after": "60s",
             **settings,
         }
         return connect(guarded.path, f"sqlite:///{tmp_path}/state.db", **values)
@@ -135,7 +135,7 @@ def test_without_delete_object_the_blob_stays_and_a_warning_names_the_right(open
 
 def test_without_abort_a_failed_upload_stays_behind_and_a_warning_names_the_right(guarded, caplog):
     def upload(policy):
-        settings = Settings(storage_options=guarded.user(policy), part_size=5 * MIB, give_up_after="2s")
+        settings = Settings(storage_options=guarded.user(policy), part_size=5 * MIB, give_up_after="60s")
         with pytest.raises(ZeroDivisionError), caplog.at_level(logging.WARNING):
             open_store(guarded.path, settings).put("v1/default/breaks", broken())
 
@@ -170,7 +170,7 @@ def test_the_rights_end_at_the_deployment(open_as, guarded, transport):
         assert "s3:PutObject" in denied(lambda: task_of(stores).set("key", SMALL))
     theirs = "v1/other/task/a/b/c/-1/key/blob.json.zst"
     guarded.server.client("s3").put_object(Bucket=guarded.name, Key=f"airflow-state/{theirs}", Body=b"theirs")
-    settings = Settings(storage_options=guarded.user(OPERATOR), transport=transport, give_up_after="2s")
+    settings = Settings(storage_options=guarded.user(OPERATOR), transport=transport, give_up_after="60s")
     store = open_store(guarded.path, settings)
     assert "s3:GetObject" in denied(lambda: b"".join(store.get(theirs)))
     assert "s3:ListBucket" in denied(lambda: list(store.list("v1/other/")))
@@ -207,7 +207,6 @@ def operate(open_as, guarded, transport, monkeypatch, tmp_path):
         options = Settings(storage_options=guarded.user(policy)).storage_options.get_secret_value()
         monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__STORAGE_OPTIONS", options)
         monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__TRANSPORT", transport)
-        monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__MAX_ATTEMPTS", "1")
         place = ["--path", guarded.path, "--core-store", f"sqlite:///{tmp_path}/state.db"]
         return CliRunner().invoke(app, [*COMMANDS[command], *place])
 
