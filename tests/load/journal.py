@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Memory:
         return [self.keys[key]] if key in self.keys and verb in ("set", "delete") else []
 
 
-def remembered(path: Path, keys: list[str]) -> Memory:
+def remembered(path: Path, keys: Iterable[str]) -> Memory:
     """What the writer of this journal knows; what it was doing when it was killed is in doubt."""
     memory = Memory({key: Expected() for key in keys})
     pending: list[Any] = []

@@ -14,10 +14,11 @@ from typing import Any
 
 from offload_backend import connect
 from offload_backend.errors import OffloadError
+from tests.load.collector import Collector
 from tests.load.journal import remembered
 from tests.load.places import BUCKET, CREDENTIALS, PREFIX, Storage, storage
 from tests.load.proofs import Claim, WrongValueError, claim_of
-from tests.load.storm import Collector, Storm
+from tests.load.storm import Storm
 from tests.load.tally import Tally, tally_of
 from tests.load.worker import OWN_KEYS, SHARED_KEYS, Orders
 from tests.postgres_server import server

@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 
 from demo.processes import Processes, wait_until
+from tests.load.collector import Collector
 from tests.load.journal import Journal
 from tests.load.places import storage
-from tests.load.storm import Collector
 from tests.load.tally import tally_of
 from tests.soak.oracle import Findings, Oracle
 from tests.soak.site import Site, airflow_version
