@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from offload_backend.address import StateAddress
 from offload_backend.airflow.configuration import clears_on_success, load_settings
+from offload_backend.airflow.loop import beside_the_loop
 from offload_backend.airflow.ownership import Ownership
 from offload_backend.airflow.reclaiming import Reclaiming
 from offload_backend.airflow.rows import Rows, on_event_loop, place_of
@@ -67,11 +68,16 @@ class Worker:
         the value that replaced it is the answer. S3 calls a missing blob forbidden where s3:ListBucket
         is not granted: so this is found out for ``denied``, too.
 
-        Where the row cannot be read again, the store's error is raised: on an event loop, as in ``aget``
-        and in a triggerer, on which nothing may wait for an answer; for another task's state; for a key
-        that a blob's name does not spell out; and for a blob outside the write location.
+        Where the row cannot be read again, the store's error is raised: on an event loop, as in a task's ``aget``,
+        on which nothing may wait for an answer; for another task's state; for a key that a blob's name does not
+        spell out; and for a blob outside the write location.
+
+        In a trigger, others go on while a blob is read; what is inline is there at once.
         """
-        return self._resolve_row(text, is_own if self.settings.isolation == "state" else None, _READS)
+        asked_by = is_own if self.settings.isolation == "state" else None
+        if not is_ref(text):
+            return self._resolve_row(text, asked_by, _READS)
+        return beside_the_loop(lambda: self._resolve_row(text, asked_by, _READS))
 
     def dead_of_key(self, address: StateAddress, key: str) -> list[str]:
         """The row is confirmed gone: what may be deleted."""

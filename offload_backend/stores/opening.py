@@ -127,5 +127,5 @@ def _s3fs_options(settings: Settings) -> dict[str, Any]:
 
 
 def _tries(seconds: float) -> int:
-    """As many as take about that long: on average pauses are half a second, one, two, four, eight, then ten."""
-    return 5 + int(seconds / 10)
+    """More than have room in that time: on average pauses are half a second, one, two, four, eight, then ten."""
+    return 5 + int(seconds / 5)
