@@ -389,7 +389,7 @@ def test_a_setting_with_a_secret_in_the_wrong_place_does_not_repeat_it(
 ):
     secret = canaries.plant("secret", f"secret-{secrets.token_hex(12)}")
     monkeypatch.setenv("OFFLOAD_TEST_BAD_KEY", secret)
-    settings = {"path": "s3://bucket/prefix", "core_store": f"sqlite:///{tmp_path}/state.db", "give_up_after": "60s"}
+    settings = {"path": "s3://bucket/prefix", "core_store": f"sqlite:///{tmp_path}/state.db", "give_up_after": "1s"}
     settings |= {"inline_limit": 0, "transport": transport, "connect_timeout": 0.5, **filled(changed, secret)}
     if "storage_options" not in changed:
         settings["storage_options"] = {
