@@ -70,6 +70,9 @@ HOLDS = [
         worlds.RESTORED_TWO,
         worlds.ARCHIVED,
         worlds.EXPIRED,
+        worlds.REWRITTEN,
+        worlds.REWRITTEN_ASSET,
+        worlds.REWRITTEN_ATTEMPTS,
         worlds.CLONED,
         worlds.SHARED,
         worlds.MOVED,
@@ -116,6 +119,14 @@ OF_WRITERS = [
     Case("a zombie takes 404 for proof that the row is gone", worlds.ATTEMPTS, SAFE, RESOLVES, "gone", "404"),
     Case("refs of assets that were only read are reclaimed", worlds.ASSET, SAFE, RESOLVES, "read_refs", "of all"),
     Case("expiry deletes the blob before the row", worlds.EXPIRED, SAFE, RESOLVES, "expire", "blob first"),
+    Case(
+        "a rewrite also deletes what a row just written named",
+        worlds.REWRITTEN_ASSET,
+        SAFE,
+        RESOLVES,
+        "former",
+        "of all rows",
+    ),
 ]
 
 OF_MARK = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from tests.model import collector, host, processes
+from tests.model import collector, host, processes, rewriter
 from tests.model.machine import PROPERTIES, Label, Machine, Moves, dangling
 from tests.model.world import DONE, GONE, NO_RUN, NOTHING, State, Write
 
@@ -34,6 +34,7 @@ def moves(machine: Machine, state: State) -> Moves:
     """Every next action of every actor."""
     yield from processes.moves(machine, state)
     yield from host.moves(machine, state)
+    yield from rewriter.moves(machine, state)
     yield from collector.moves(machine, state)
     if machine.world.ticks:
         yield ("tick", ()), machine.tick(state)
@@ -117,6 +118,9 @@ def quiet(machine: Machine, state: State) -> State:
         runs=(NO_RUN,) * len(state.runs),
         expiring=0,
         expired=NOTHING,
+        former=NOTHING,
+        young=False,
+        replaced=False,
         removes=0,
         restores=0,
         backup=None,

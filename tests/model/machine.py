@@ -49,7 +49,8 @@ class Machine:
         for blob in range(len(world.key_of)):
             there = blob in world.committed
             blobs.append(world.limits.min_age + 1 if there else NOTHING)
-            writes.append(Write(DONE if there or not self.writer_of(blob) else NEW, 0))
+            comes = bool(self.writer_of(blob)) or blob == world.rewrites
+            writes.append(Write(NEW if comes and not there else DONE, 0))
         rows = world.committed or (NOTHING,) * world.keys
         lagging = self.protocol.roots == "replica"
         return State(
@@ -65,6 +66,9 @@ class Machine:
             ),
             expiring=0,
             expired=NOTHING,
+            former=NOTHING,
+            young=False,
+            replaced=False,
             removes=world.removes,
             restores=world.restores,
             backup=None,

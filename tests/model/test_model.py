@@ -122,6 +122,7 @@ def test_an_exploration_gives_the_same_again() -> None:
         ("next attempt", "a zombie takes 404 for proof that the row is gone"),
         ("repeat", "refs of assets that were only read are reclaimed"),
         ("expire blob", "expiry deletes the blob before the row"),
+        ("delete former", "a rewrite also deletes what a row just written named"),
         ("import archive", "pins are not roots"),
         ("clone", "a clone's collector is let in"),
         ("tick", "archives are not roots"),

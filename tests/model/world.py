@@ -83,6 +83,7 @@ class Protocol:
     gone: str = "confirmed"  # or "404": a 404 also counts as proof
     read_refs: str = "of tasks"  # or "of all": refs that were only read are reclaimed
     expire: str = "row first"  # or "blob first"
+    former: str = "of old rows"  # which blobs a rewrite deletes; or "of all rows", also of those just written
 
 
 class Step(NamedTuple):
@@ -121,6 +122,8 @@ class World:
     restores: int = 0
     clones: bool = False
     expires: bool = False
+    rewrites: int = NOTHING
+    """The blob that a rewrite stores for the value of its key's row."""
     exports: bool = False
     collectors: int = 0
     two_pages: bool = False
@@ -203,6 +206,12 @@ class State(NamedTuple):
     processes: tuple[Process, ...]
     expiring: int
     expired: int
+    former: int
+    """The blob that the row named which is being rewritten."""
+    young: bool
+    """When that row was found, the request that wrote it could still come again."""
+    replaced: bool
+    """That row names the other one."""
     removes: int
     restores: int
     backup: Snapshot | None

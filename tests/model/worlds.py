@@ -154,6 +154,30 @@ EXPIRED = World(
     expires=True,
     ticks=False,
 )
+REWRITTEN = World(
+    name="rewritten",
+    about="a row is rewritten while its writer may give up, the host removes it, and a collector runs",
+    programs=((_set(0),),),
+    key_of=(0, 0),
+    rewrites=1,
+    gives_up=True,
+    removes=1,
+    collectors=1,
+)
+REWRITTEN_ASSET = replace(
+    ASSET,
+    name="rewritten, asset",
+    about="a row is rewritten beside two writers of an asset's key that read and delete, and their reclaimer",
+    key_of=(0, 0, 0),
+    rewrites=2,
+)
+REWRITTEN_ATTEMPTS = replace(
+    ATTEMPTS,
+    name="rewritten, attempts",
+    about="a row is rewritten beside an attempt and its zombie, and their reclaimer",
+    key_of=(0, 0, 0, 0),
+    rewrites=3,
+)
 CLONED = World(
     name="cloned",
     about="the database is cloned for staging, whose collector, the second, is given the same location",
