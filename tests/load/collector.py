@@ -15,7 +15,7 @@ from typing import Any
 
 ACCEPTED = ("min-age", "commit-window", "ratio", "no-roots")
 """What a test of seconds needs; in production nobody accepts these."""
-COLLECTOR_SECONDS = 300
+COLLECTOR_SECONDS = 900
 
 
 @dataclass

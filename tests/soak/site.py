@@ -14,7 +14,7 @@ import httpx
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from demo.airflow_site import AIRFLOW, Rest, migrate_database, site_environment, start_api_server
+from demo.airflow_site import AIRFLOW, Rest, site_environment, start_api_server
 from demo.processes import Process, Processes, free_port, wait_until
 from tests.airflow.database import Database
 from tests.load.places import BUCKET, CREDENTIALS, PREFIX, Storage
@@ -24,7 +24,7 @@ from tests.soak.witness import FOLDER, LARGEST
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 DAGS = ("soak", "soak_old", "soak_reader")
-BOOT_SECONDS, COMMAND_SECONDS = 240.0, 180.0
+BOOT_SECONDS, COMMAND_SECONDS = 600.0, 600.0
 
 
 class Site:
@@ -38,7 +38,7 @@ class Site:
         self.database = Database(url)
         self.port = free_port()
         self.env = site_environment(home, HERE / "dags", self.port, self._settings(url, largest))
-        migrate_database(processes, self.env)
+        processes.start("migrate", [*AIRFLOW, "db", "migrate"], self.env).finish(BOOT_SECONDS)
         self.rest = Rest(self.port)
         self.servers: dict[str, Process] = {}
 
