@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from offload_backend.address import blob_scope
 from offload_backend.errors import ConfigError, OffloadError, StoreError
 from offload_backend.lifecycle.collector import Collector
-from offload_backend.lifecycle.former import FormerBlobs
 from offload_backend.lifecycle.named import NamedBlob, named_blob, ref_of
 from offload_backend.lifecycle.preflight import require_owner
 from offload_backend.lifecycle.remaking import Change, Remaking, RewriteReport
+from offload_backend.lifecycle.superseded import SupersededBlobs
 from offload_backend.row import row_text
 
 if TYPE_CHECKING:
@@ -62,12 +62,14 @@ def rewrite(
     """
     require_owner(collector)
     report = RewriteReport(dry)
-    walk = _Walk(collector, rows, remaking, selection, report, on_step, FormerBlobs(collector, rows, report, grace))
+    walk = _Walk(
+        collector, rows, remaking, selection, report, on_step, SupersededBlobs(collector, rows, report, grace)
+    )
     walk.survey()
     on_step(report)
     if not dry:
         walk.go(limit or report.wanted.rows)
-        walk.former.delete_all(lambda: on_step(report))
+        walk.superseded.delete_all(lambda: on_step(report))
     return report
 
 
@@ -90,7 +92,7 @@ class _Walk:
     selection: Selection | None
     report: RewriteReport
     on_step: Callable[[RewriteReport], None]
-    former: FormerBlobs
+    superseded: SupersededBlobs
     _trouble: int = 0
     _large: threading.Lock = field(default_factory=threading.Lock)
 
@@ -120,7 +122,7 @@ class _Walk:
                 wanted = list(self._wanted(page))[:limit]
                 limit -= len(wanted)
                 self._rewrite(wanted, pool)
-                self.former.delete_due()
+                self.superseded.delete_due()
                 if self.report.stopped or len(page) < ROWS_PER_PAGE:
                     return
 
@@ -186,14 +188,14 @@ class _Walk:
         self.report.changed += sum(1 for each in lost if not each.error)
         # No commit names these, and none can any more: nobody else was told of them.
         names = [name for each in lost if (name := self._new_name(each))]
-        self.report.undeleted.update(self.former.deleted(names).failed if names else {})
+        self.report.undeleted.update(self.superseded.deleted(names).failed if names else {})
         self._tell_failures(failed)
 
     def _tell_done(self, made: _Made) -> None:
         moved = self._new_name(made) is not None
         self.report.done.add([made.blob.size] if moved else [])
         if moved:
-            self.former.add(made.found, made.blob)
+            self.superseded.add(made.found, made.blob)
 
     def _new_name(self, made: _Made) -> str | None:
         """The name of the blob that was written for this, if one was."""

@@ -16,8 +16,8 @@ from offload_backend.corestores.memory_roots import MemoryRootSource
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.corestores.sql_roots import SqlRoots
 from offload_backend.errors import BlobCorruptError, ConfigError, CoreStoreError, RefusedError, StoreError
-from offload_backend.lifecycle import former
 from offload_backend.lifecycle import rewrite as rewriting
+from offload_backend.lifecycle import superseded
 from offload_backend.lifecycle.adopt import adopt
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.remaking import Change
@@ -348,7 +348,7 @@ def test_a_blob_has_its_grace_before_it_goes(site, monkeypatch):
             slept.append((seconds, old in site.blobs()))
             now += seconds
 
-    monkeypatch.setattr(former, "time", Time)
+    monkeypatch.setattr(superseded, "time", Time)
     old, told = name_in(site.set("a")), []
     report = site.rewrite(grace=timedelta(seconds=3.5), on_step=lambda report: told.append(report.waiting))
     assert sum(seconds for seconds, _ in slept) == 3.5
@@ -359,7 +359,7 @@ def test_a_blob_has_its_grace_before_it_goes(site, monkeypatch):
 
 
 def test_many_are_deleted_on_the_way(site, monkeypatch):
-    monkeypatch.setattr(former, "BLOBS_PER_READING", 4)
+    monkeypatch.setattr(superseded, "BLOBS_PER_READING", 4)
     monkeypatch.setattr(rewriting, "ROWS_PER_PAGE", 2)
     for number in range(7):
         site.set(str(number))

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from offload_backend.corestore import FoundRow, RemovableRows
     from offload_backend.lifecycle.remaking import RewriteReport
 
-__all__ = ["FormerBlobs"]
+__all__ = ["SupersededBlobs"]
 
 BLOBS_PER_READING = 50_000
 """Before so many are deleted, all rows are read for what they, too, name: it bounds memory and readings."""
 SECONDS_BETWEEN_SIGNS = 1
 
 
-class FormerBlobs:
+class SupersededBlobs:
     """Deletes them by the rules of ``reclaim``; the report is told of what stays, and why.
 
     A blob goes ``grace`` after its row was committed with another one, unless something else names it: whoever
