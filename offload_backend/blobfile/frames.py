@@ -40,7 +40,7 @@ ENCRYPTED = 3
 CHUNK = 4 * 1024 * 1024
 """The most bytes of the encoded value in a frame."""
 
-FLOW = 1024 * 1024
+FLOW = 512 * 1024
 """So many in a frame of what comes in small pieces: little waits, and equal beginnings make equal frames."""
 
 OWN_FRAME = 1024 * 1024

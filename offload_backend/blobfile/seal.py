@@ -101,10 +101,10 @@ def most_raw_bytes(size: int) -> int:
 def most_sealed_bytes(raw: int) -> int:
     """A size that no seal of a blob of ``raw`` bytes exceeds.
 
-    A frame for each view that is large enough to have its own, one between any two, one around them, the
-    header's, and the one that closes an encrypted blob.
+    Two frames for each mebibyte, be it a view with one of its own and what stands before the next, or small
+    pieces; two for what is left; the header's, and the one that closes an encrypted blob.
     """
-    return _AROUND + (_DIGEST + _ENTRY) * (2 * (raw // OWN_FRAME + 1) + 1)
+    return _AROUND + (_DIGEST + _ENTRY) * (2 * (raw // OWN_FRAME + 1) + 2)
 
 
 def _tables(data: bytes) -> tuple[list[tuple[int, int]], list[bytes]]:

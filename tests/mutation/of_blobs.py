@@ -48,7 +48,7 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             "a frame of any stored size is fetched",
         ),
         (
-            "(2 * (raw // OWN_FRAME + 1) + 1)",
+            "(2 * (raw // OWN_FRAME + 1) + 2)",
             "(raw // OWN_FRAME + 2)",
             "the most frames are those of views alone",
         ),
@@ -133,9 +133,9 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
         ),
         ("bytes(chunk) if _may_change(chunk) else chunk", "chunk", "memory that changes is compressed in place"),
         (
-            "(bytes(view[start : start + _SAMPLE])",
-            "(view[start : start + _SAMPLE]",
-            "samples are of memory that changes",
+            'b"".join(view[start : start + _SAMPLE] for start in starts)',
+            "view[:_SAMPLE]",
+            "one sample, of memory that changes",
         ),
         (
             "        if any(digest_of(frame.buffers) != frame.digest for frame in self._shared):\n",
