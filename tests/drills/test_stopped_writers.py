@@ -114,6 +114,39 @@ def test_an_overwrite_stopped_before_its_commit_keeps_both_blobs_from_a_mark(wor
     world.settle()
 
 
+@pytest.mark.parametrize("days", [1, 13])
+def test_a_rekey_stopped_in_its_upload_for_longer_than_it_may_take_replaces_no_row(world, days):
+    """After 13 days a purge has deleted the blob that it stored."""
+    before, values, live = world.blobs(), world.values(), world.live()
+    rekey = world.stop("rekey", UPLOAD, when="after")
+    [uploaded] = world.blobs() - before
+    world.pass_time(PATIENCE if days > 4 else timedelta(days=days))
+    if days > 12:
+        assert collect(world, QUARANTINE)["deleted"]["count"] == 3
+    report = rekey.go_on().succeed()["result"]
+    assert (report["done"]["rows"], report["failures"]) == (2, 1)
+    assert uploaded not in world.blobs()
+    assert len(world.live() & live) == 1
+    assert world.check() == values
+    world.run("rekey")
+    assert not world.live() & live
+    assert world.check() == values
+    world.settle()
+
+
+def test_a_rekey_stopped_before_it_deletes_meets_blobs_that_are_gone(world):
+    world.age_rows()
+    values, live = world.values(), world.live()
+    rekey = world.stop("rekey", "DeleteObjects")
+    assert world.check() == values
+    world.pass_time(PATIENCE)
+    assert collect(world, QUARANTINE)["deleted"]["count"] == 5
+    assert rekey.go_on().succeed()["result"]["deleted"] == 3
+    assert not world.live() & live
+    assert world.check() == values
+    world.settle()
+
+
 def test_a_row_that_comes_after_all_that_is_promised_dangles_and_verify_tells(world):
     """The limit: no client keeps a row from being written weeks after it was sent. ``verify`` finds it."""
     writer = world.stop("set", ROW, key="new", value=NEW)
