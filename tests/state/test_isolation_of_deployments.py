@@ -73,13 +73,14 @@ class Deployment:
         done = CliRunner().invoke(app, [*arguments, *place])
         assert done.exit_code == 0, (arguments, done.output, done.exception)
 
-    def row(self, key: str, text: str | None = None, expires_at: datetime | None = None) -> str:
-        """The row's text, which may be written by somebody who can."""
+    def row(self, key: str, text: str | None = None, *, dag: str = "etl") -> str:
+        """The row's text; ``text`` is what somebody writes who can, and is past its retention."""
         rows = SqlCoreStore(self.core_store)
+        address = TaskAddress(dag, "run", "load")
         try:
             if text is not None:
-                rows.set(TaskAddress("etl", "run", "load"), key, text, expires_at=expires_at)
-            return str(rows.get(TaskAddress("etl", "run", "load"), key).text)
+                rows.set(address, key, text, expires_at=PAST)
+            return str(rows.get(address, key).text)
         finally:
             rows.close()
 
@@ -147,13 +148,24 @@ def test_a_row_that_names_the_others_blob_neither_reads_nor_deletes_it(both):
     before, forged = theirs.objects(), theirs.row("live")
     ours.offload("gc", "adopt")
     for act in (refused, delete, overwrite, clear, expire):
-        ours.row("forged", forged, expires_at=PAST)
+        ours.row("forged", forged)
         with ours.open(isolation="deployment") as stores:
             act(ours, stores.task_store("etl", "run", "load"))
     ours.offload("erase", "--dag", "etl", "--delete", "--accept", "running")
     ours.offload("gc", "run", "--delete")
     assert theirs.objects() == before
     assert theirs.is_whole()
+
+
+@pytest.mark.parametrize("verb", [("expire",), ("erase", "--dag", "mallory"), ("gc", "run")], ids=" ".join)
+def test_no_verb_deletes_what_a_row_of_another_task_names(s3, tmp_path, verb):
+    ours = Deployment(s3, tmp_path, "a", "state").fill()
+    make_old(s3)
+    ours.offload("gc", "adopt")
+    ours.row("forged", ours.row("live"), dag="mallory")
+    ours.offload(*verb, "--delete")
+    ours.offload(*verb, "--delete")
+    assert ours.is_whole()
 
 
 def refused(_: Deployment, task: Any) -> None:
