@@ -40,6 +40,7 @@ class Site:
         self.env = site_environment(home, HERE / "dags", self.port, self._settings(url, largest))
         processes.start("migrate", [*AIRFLOW, "db", "migrate"], self.env).finish(BOOT_SECONDS)
         self.rest = Rest(self.port)
+        self.rest._client.timeout = httpx.Timeout(BOOT_SECONDS)
         self.servers: dict[str, Process] = {}
 
     def start(self, **env: str) -> None:
@@ -77,11 +78,7 @@ class Site:
         self.rest.ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """Unknown where the API server is too busy to tell."""
-        try:
-            return str(self.rest.ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
-        except httpx.TransportError:
-            return "unknown"
+        return str(self.rest.ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def log_tails(self) -> str:
         return self._processes.tails()
