@@ -5,8 +5,8 @@
 
 Airflow's own accessors show their asynchronous faces, as in its triggerer: each watcher has the portal that the
 triggerer gives it. Without one is what AIRFLOW_DISABLE_GREENBACK_PORTAL leaves, and an asynchronous task has.
-A ticker asks to be woken every millisecond; how much later it is woken is how long the loop stood still. ``nothing``
-is a loop on which only the ticker runs: what the machine itself does to it.
+A ticker asks to be woken every millisecond; how much later it is woken is how long the loop stood still. On a loop
+with ``nothing`` only the ticker runs: that is what the machine itself does to it.
 """
 
 from __future__ import annotations

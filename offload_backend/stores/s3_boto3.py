@@ -32,7 +32,7 @@ class Boto3Objects:
 
     def put(self, target: Target, body: Sequence[Buffer], patience: Patience) -> str:
         """PutObject."""
-        client = self._client()
+        client = self._made(patience)
         request = {**self._named(target), **self._encryption, "Body": _joined(body)}
         patience.allow(size_of(body))
         answer = asked(partial(client.put_object, **request), "PutObject", target.location, patience)
@@ -43,14 +43,14 @@ class Boto3Objects:
         condition = {"IfMatch": etag} if etag else {}
         if start or end is not None:
             condition["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        client = self._client()
+        client = self._made(patience)
         request = {**self._named(target), **condition}
         answer = asked(partial(client.get_object, **request), "GetObject", target.location, patience)
         return _Reader(answer, patience)
 
     def create(self, target: Target, patience: Patience) -> str:
         """CreateMultipartUpload."""
-        client = self._client()
+        client = self._made(patience)
         call = partial(client.create_multipart_upload, **self._named(target), **self._encryption)
         answer = asked(call, "CreateMultipartUpload", target.location, patience)
         return str(answer.get("UploadId", ""))
@@ -60,7 +60,7 @@ class Boto3Objects:
     ) -> SentPart:
         """UploadPart."""
         request = {**self._named(target), "UploadId": upload_id, "PartNumber": number, "Body": _joined(body)}
-        client = self._client()
+        client = self._made(patience)
         patience.allow(size_of(body))
         answer = asked(partial(client.upload_part, **request), "UploadPart", target.location, patience)
         return _sent(number, answer)
@@ -77,7 +77,7 @@ class Boto3Objects:
             "CopySourceIfMatch": source.etag,
             "CopySourceRange": f"bytes={source.start}-{source.end - 1}",
         }
-        client = self._client()
+        client = self._made(patience)
         answer = asked(partial(client.upload_part_copy, **request), "UploadPartCopy", target.location, patience)
         return _sent(number, answer.get("CopyPartResult") or {})
 
@@ -85,16 +85,23 @@ class Boto3Objects:
         """CompleteMultipartUpload."""
         sent = [{"PartNumber": part.number, "ETag": part.etag, **dict(part.checksums)} for part in parts]
         request = {**self._named(target), "UploadId": upload_id, "MultipartUpload": {"Parts": sent}}
-        client = self._client()
+        client = self._made(patience)
         call = partial(client.complete_multipart_upload, **request)
         answer = asked(call, "CompleteMultipartUpload", target.location, patience)
         return str(answer.get("ETag", ""))
 
     def abort(self, target: Target, upload_id: str, patience: Patience) -> None:
         """AbortMultipartUpload."""
-        client = self._client()
+        client = self._made(patience)
         call = partial(client.abort_multipart_upload, **self._named(target), UploadId=upload_id)
         asked(call, "AbortMultipartUpload", target.location, patience)
+
+    def _made(self, patience: Patience) -> Any:
+        """The client. What it takes to make one is no fault of the store."""
+        left = patience.left
+        client = self._client()
+        patience.left = left
+        return client
 
     def _named(self, target: Target) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": target.key}
