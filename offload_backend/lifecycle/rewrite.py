@@ -7,6 +7,7 @@ it is then deleted. Why nothing is lost on the way is in ``docs/adr/0015-rewriti
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -54,22 +55,21 @@ def rewrite(
 ) -> RewriteReport:
     """Give the rows that are meant the refs that ``remaking`` makes; with ``dry``, only say how many need it.
 
-    At most ``limit`` rows, 0 for all. May be killed at any moment and run again: rows that are done are known by
-    their refs, and what a killed run stored is an orphan. Waits, in the end, until the last old blob has had its
-    ``grace``. Trouble with a row or with the store is reported; trouble with the database raises, and so does
+    At most ``limit`` rows, 0 for all; those that fail do not count. May be killed at any moment and run again:
+    rows that are done are known by their refs, and what a killed run stored is an orphan. Waits, in the end, until
+    the last superseded blob has had its ``grace``. Trouble with a row or with the store is reported; trouble with the database raises, and so does
     :class:`~offload_backend.errors.ConfigError`. Raises :class:`~offload_backend.errors.RefusedError` unless
     ``rows``, which must be those of the collector's roots, are in the database that has adopted the deployment.
     """
     require_owner(collector)
     report = RewriteReport(dry)
-    walk = _Walk(
-        collector, rows, remaking, selection, report, on_step, SupersededBlobs(collector, rows, report, grace)
-    )
+    superseded = SupersededBlobs(collector, rows, report, grace)
+    walk = _Walk(collector, rows, remaking, selection, report, on_step, superseded)
     walk.survey()
     on_step(report)
     if not dry:
-        walk.go(limit or report.wanted.rows)
-        walk.superseded.delete_all(lambda: on_step(report))
+        walk.go(limit or sys.maxsize)
+        superseded.delete_all(lambda: on_step(report))
     return report
 
 
@@ -117,13 +117,14 @@ class _Walk:
         """Rewrite, page by page; between two transactions none is open."""
         last: FoundRow | None = None
         with ThreadPoolExecutor(self.collector.settings.concurrency, "offload-rewrite") as pool:
-            while limit > 0 and (page := self.rows.page(limit=ROWS_PER_PAGE, after=last)):
-                last = page[-1]
-                wanted = list(self._wanted(page))[:limit]
-                limit -= len(wanted)
-                self._rewrite(wanted, pool)
+            while page := self.rows.page(limit=ROWS_PER_PAGE, after=last):
+                last, wanted = page[-1], list(self._wanted(page))
+                while wanted and self.report.done.rows < limit and not self.report.stopped:
+                    left = limit - self.report.done.rows
+                    self._rewrite(wanted[:left], pool)
+                    wanted = wanted[left:]
                 self.superseded.delete_due()
-                if self.report.stopped or len(page) < ROWS_PER_PAGE:
+                if wanted or self.report.stopped or len(page) < ROWS_PER_PAGE:
                     return
 
     def _wanted(self, page: list[FoundRow]) -> Iterator[tuple[FoundRow, NamedBlob]]:

@@ -271,6 +271,16 @@ def test_rows_are_walked_in_pages_and_at_most_as_many_as_wanted(site, monkeypatc
     assert site.rewrite(limit=9).done.rows == 2
 
 
+def test_rows_that_fail_do_not_use_up_a_limit(site):
+    for key in "abcde":
+        ref = site.set(key)
+        if key in "abc":
+            site.store.delete([name_in(ref)])
+    report = site.rewrite(limit=2)
+    assert (report.done.rows, report.failures) == (2, 3)
+    assert site.rewrite(limit=2).done.rows == 0
+
+
 def test_only_rows_that_are_meant(site):
     site.set("a")
     other = site.set("a", address=TaskAddress("other", "run", "load"))
