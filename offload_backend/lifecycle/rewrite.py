@@ -57,9 +57,10 @@ def rewrite(
 
     At most ``limit`` rows, 0 for all; those that fail do not count. May be killed at any moment and run again:
     rows that are done are known by their refs, and what a killed run stored is an orphan. Waits, in the end, until
-    the last superseded blob has had its ``grace``. Trouble with a row or with the store is reported; trouble with the database raises, and so does
-    :class:`~offload_backend.errors.ConfigError`. Raises :class:`~offload_backend.errors.RefusedError` unless
-    ``rows``, which must be those of the collector's roots, are in the database that has adopted the deployment.
+    the last superseded blob has had its ``grace``. Trouble with a row or with the store is reported; trouble with
+    the database raises, and so does :class:`~offload_backend.errors.ConfigError`. Raises
+    :class:`~offload_backend.errors.RefusedError` unless ``rows``, which must be those of the collector's roots,
+    are in the database that has adopted the deployment.
     """
     require_owner(collector)
     report = RewriteReport(dry)
