@@ -8,6 +8,7 @@ from tests.mutation.of_adapters import ADAPTERS
 from tests.mutation.of_blobs import BLOBS
 from tests.mutation.of_collector import COLLECTOR
 from tests.mutation.of_refusals import REFUSALS
+from tests.mutation.of_rewriting import REWRITING
 from tests.mutation.of_verbs import VERBS
 
 __all__ = ["EQUIVALENT", "MUTANTS", "Mutant"]
@@ -34,7 +35,7 @@ class Mutant:
 
 MUTANTS = [
     Mutant(f"offload_backend/{file}", old, new, what, tests)
-    for group in (REFUSALS, COLLECTOR, VERBS, ADAPTERS, BLOBS)
+    for group in (REFUSALS, COLLECTOR, VERBS, REWRITING, ADAPTERS, BLOBS)
     for (file, tests), entries in group.items()
     for old, new, what in entries
 ]

@@ -1,0 +1,115 @@
+"""Mutants of what keeps values and blobs while rows are rewritten."""
+
+from __future__ import annotations
+
+__all__ = ["REWRITING"]
+
+_TESTS_1 = ("tests/lifecycle/test_rewrite.py", "-k", "not postgres")
+_TESTS_2 = ("tests/contracts/test_removable_rows.py", "-k", "TestSqliteFile or TestMemory")
+
+_TESTS_3 = ("tests/cli/test_rekey.py",)
+_TESTS_4 = ("tests/contracts/test_removable_rows.py", "-k", "pages_of_airflows and sqlite")
+
+REWRITING = {
+    ("lifecycle/rewrite.py", _TESTS_1): [
+        ("    require_owner(collector)\n", "", "a copied database's rows are rewritten"),
+        ("return blob if blob and blob.is_of(found) else None", "return blob", "a copied ref is rewritten"),
+        (
+            "each for each in ready if id(each.found) not in replaced]",
+            "each for each in ready if id(each.found) not in replaced][:0]",
+            "what was stored in vain stays",
+        ),
+        (
+            "            if id(each.found) in replaced:\n                self._tell_done(each)\n",
+            "            self._tell_done(each)\n",
+            "the blob of a row that was written anew goes",
+        ),
+        (
+            "each.ref and each.began <= begin]",
+            "each.ref and each.began is None]",
+            "what began too long ago is not told",
+        ),
+        (
+            "each.ref and each.began > begin]",
+            "each.ref]",
+            "what began too long ago is committed",
+        ),
+        (
+            "        moved = self._new_name(made) is not None\n",
+            "        moved = True\n",
+            "a blob goes that its row still names",
+        ),
+        (
+            "            if id(each.found) not in there or each.error is None:\n",
+            "            if each.error is None:\n",
+            "a row that moved on is a failure",
+        ),
+        (
+            "        if self._trouble >= ENOUGH_TROUBLE:\n",
+            "        if False:\n",
+            "a dead store is asked for each row",
+        ),
+        ("with self._large if blob.size > LARGE else", "with", "large blobs are copied side by side"),
+    ],
+    ("lifecycle/superseded.py", _TESTS_1): [
+        (
+            '        if self._collector.settings.reclaim == "never":\n',
+            "        if False:\n",
+            "`reclaim = never` is passed over",
+        ),
+        (
+            "        elif found.row.updated_at >= self._old:\n",
+            "        elif False:\n",
+            "the blob of a young row goes",
+        ),
+        (
+            "self._old = min(collector.clock(), rows.now())",
+            "self._old = max(collector.clock(), rows.now())",
+            "a clock that is ahead makes rows old",
+        ),
+        ("(time.monotonic() + self._grace, blob)", "(time.monotonic(), blob)", "old blobs have no grace"),
+        (
+            "[blob.name for blob in due if blob.parts.id not in held]",
+            "[blob.name for blob in due]",
+            "old blobs go that are named elsewhere",
+        ),
+    ],
+    ("corestores/unchanged.py", _TESTS_2): [
+        (
+            "(found.value, found.expires_at) == (row.row.text, row.row.expires_at)",
+            "found.expires_at == row.row.expires_at",
+            "a row that was written anew is replaced",
+        ),
+        (
+            "    change = update(table).where(here)",
+            "    change = update(table)",
+            "a row's text goes into all rows",
+        ),
+    ],
+    ("corestores/unchanged.py", _TESTS_4): [
+        ("or_(*behind)", "behind[0]", "pages leave rows out"),
+    ],
+    ("corestores/memory.py", _TESTS_2): [
+        (
+            "                if row := self._unchanged(found):\n"
+            "                    self._rows[row.address, row.key] = replace",
+            "                if row := self._rows.get((found.row.address, found.row.key)):\n"
+            "                    self._rows[row.address, row.key] = replace",
+            "a row that was written anew is replaced",
+        ),
+    ],
+    ("lifecycle/rekey.py", _TESTS_3): [
+        ("        self._signatures.check(ref)\n", "", "a forged ref is made good"),
+        ("if self._encrypts and parsed.key != self._key:", "if False:", "blobs keep their keys"),
+        (
+            "self._signs and self._signatures.signed(format_ref(parsed)) != ref",
+            "False",
+            "refs keep their signatures",
+        ),
+        (
+            "    for size in frames or [source.size]:\n",
+            "    for size in [source.size]:\n",
+            "a value is copied in one piece",
+        ),
+    ],
+}
