@@ -34,7 +34,7 @@ class Matrix:
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
         operation, place = trial.operation, trial.place
-        self.layers = {place.layer, "rows"} if place.layer == operation.places[0] else {place.layer}
+        self.layers = layers_of(operation, place.layer)
         self._steps = [step for step in trial.steps() if step.layer in self.layers]
         trial.begin()
         self._before = values(trial.deployment())
@@ -69,6 +69,11 @@ class Matrix:
             return outcome(self.trial, self._before, usual, seen, steps)
         except Exception as error:
             raise AssertionError(f"{self.trial.operation.name}: {aim}: {error}") from error
+
+
+def layers_of(operation: Operation, place: str) -> set[str]:
+    """Whose steps are struck at the place."""
+    return {place, "rows"} if place == operation.places[0] else {place}
 
 
 def is_chosen(operation: str, aim: Aim, share: int) -> bool:

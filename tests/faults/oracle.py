@@ -11,6 +11,7 @@ from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.errors import BlobCorruptError, RefusedError
 from offload_backend.lifecycle.mark import mark
 from offload_backend.lifecycle.purge import purge
+from offload_backend.lifecycle.verify import verify
 from offload_backend.location import relative_name
 from offload_backend.ref import parse_ref
 from offload_backend.row import open_envelope
@@ -114,7 +115,7 @@ def _check_blobs(trial: Trial) -> None:
 
 
 def _settle(deployment: Deployment, objects: Objects, live: set[str | None]) -> None:
-    """When the collector has had its time, nothing is left but live blobs.
+    """``verify`` says the same; and when the collector has had its time, nothing is left but live blobs.
 
     It meets them as they are, in a store with a clock that can be set.
     """
@@ -122,6 +123,7 @@ def _settle(deployment: Deployment, objects: Objects, live: set[str | None]) -> 
     store = SimulatedStore(clock, deployment.place.url)
     store._blobs = objects
     with deployment.collector(store, clock) as collector, past(clock):
+        assert verify(collector, contents=False).dangling == 0
         clock.now += PATIENCE
         mark(collector)
         clock.now += QUARANTINE

@@ -52,6 +52,9 @@ class Place:
         """Multipart uploads, or files, that were begun and are not blobs."""
         return 0
 
+    def heal(self) -> None:
+        """The trouble is over; what was on its way arrives."""
+
     @contextmanager
     def watched(self, steps: Steps) -> Iterator[None]:
         """Its steps and those of the rows are taken and struck."""
@@ -105,6 +108,9 @@ class BucketPlace(Place):
 
     def unfinished(self) -> int:
         return len(self._backend.buckets["faults"].multiparts)
+
+    def heal(self) -> None:
+        self.wire.heal()
 
     def _watched(self, steps: Steps) -> Any:
         return self.wire.watched(steps)

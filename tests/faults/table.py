@@ -15,22 +15,24 @@ Tables = dict[str, Cells]
 """By operation."""
 
 _NONE = "—"
-_HEAD = """# What goes wrong, and what is seen of it
-"""
+_HEAD = Path(__file__).with_name("head.md")
 _NAMES = [fault.name for fault in FAULTS]
 
 
 def known(document: Path = DOCUMENT) -> Tables:
     """What the document says now."""
     tables: Tables = {}
+    reasons: dict[str, str] = {}
     for line in document.read_text(encoding="utf-8").splitlines() if document.exists() else []:
-        if line.startswith("## "):
+        if reason := re.match(rf"- ({_NONE}\w): (.+)$", line):
+            reasons[reason[1]] = reason[2]
+        elif line.startswith("## "):
             tables[line.removeprefix("## ")] = {}
         elif tables and (found := re.match(r"\| (\w+) `(.+?)` \| (.+) \|$", line)):
             row = found[1], found[2]
             texts = found[3].split(" | ")
             *_, cells = tables.values()
-            cells.update({(row, name): _parsed(text) for name, text in zip(_NAMES, texts, strict=True)})
+            cells.update({(row, name): _parsed(text, reasons) for name, text in zip(_NAMES, texts, strict=True)})
     return tables
 
 
@@ -38,7 +40,10 @@ def write(tables: Tables, document: Path = DOCUMENT) -> None:
     """The document anew."""
     reasons = {cell.reason for cells in tables.values() for cell in cells.values() if cell.reason}
     letters = {reason: "abcdefghijklmnopqrstuvwxyz"[number] for number, reason in enumerate(sorted(reasons))}
-    lines = [_HEAD, *(f"- {_NONE}{letter}: {reason}" for reason, letter in letters.items())]
+    lines = [
+        _HEAD.read_text(encoding="utf-8"),
+        *(f"- {_NONE}{letter}: {reason}" for reason, letter in letters.items()),
+    ]
     for operation, cells in tables.items():
         lines += ["", f"## {operation}", "", f"| step | {' | '.join(_NAMES)} |", f"|{' --- |' * (len(_NAMES) + 1)}"]
         for row in dict.fromkeys(row for row, _ in cells):
@@ -56,8 +61,8 @@ def _text(cell: Cell) -> str:
     return first if first == second else f"{first} · {second}"
 
 
-def _parsed(text: str) -> Cell:
-    if text.startswith(_NONE):
-        return Cell(reason=text)
+def _parsed(text: str, reasons: dict[str, str]) -> Cell:
+    if text in reasons:
+        return Cell(reason=reasons[text])
     first, _, second = text.partition(" · ")
     return Cell((set(first.split(" or ")), set((second or first).split(" or "))))

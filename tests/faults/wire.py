@@ -74,8 +74,8 @@ class Wire:
             do = lambda: send(session, prepared)  # noqa: E731
             return self._struck(steps, fault, prepared.headers, do, _patience.get())
 
-        def asked(pool: Any, method: str, target: str, headers: Any, body: Any, patience: Patience) -> Any:
-            headers = dict(headers)
+        def asked(pool: Any, method: str, target: str, given: Any, *rest: Any) -> Any:
+            headers, patience = dict(given), rest[-1]
             fault = steps.take("s3", _label(method, target, headers))
             if fault is not None and fault.name in ("refused", *_SILENT):
                 pool = copy.copy(pool)
@@ -84,7 +84,7 @@ class Wire:
                     pool._host = Host("127.0.0.1", self._refusing.getsockname()[1], None)
                 else:
                     pool._read_timeout = SHORT
-            do = lambda: ask(pool, method, target, headers, body, patience)  # noqa: E731
+            do = lambda: ask(pool, method, target, headers, *rest)  # noqa: E731
             return self._struck(steps, fault, headers, do, patience)
 
         def waited(patience: Patience, call: Any) -> Any:
@@ -117,7 +117,7 @@ class Wire:
         if fault is None:
             return do()
         if steps.aim is not None and steps.aim.variant == "for ever" and fault.name == "trickle" and patience:
-            headers[ORDER], patience.left = "trickle for ever", SHORT
+            headers[ORDER], patience.seconds, patience.left = "trickle for ever", SHORT, SHORT
             return do()
         in_flight = fault.name == "SIGSTOP" and steps.aim is not None and steps.aim.variant == "after"
         if fault.of_process and not in_flight:
