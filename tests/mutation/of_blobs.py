@@ -40,10 +40,10 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
         (" or sum(raws) != raw:", ":", "sizes after decompression need not add up"),
         ("if raws[0] or sizes", "if sizes", "a header has content"),
         (" or sizes[0] > MAX_HEADER", "", "a header of any length is fetched"),
-        ("0 < held <= CHUNK", "held <= CHUNK", "frames of nothing hide stored bytes"),
-        ("0 < held <= CHUNK", "0 < held", "frames of any size are allocated"),
+        ("0 < size <= CHUNK", "size <= CHUNK", "frames of nothing hide stored bytes"),
+        ("0 < size <= CHUNK", "0 < size", "frames of any size are allocated"),
         (
-            "if any(most_stored_bytes(held) < stored for stored, held in entries):",
+            "if any(most_stored_bytes(most) < stored for stored, most in entries):",
             "if False:",
             "a frame of any stored size is fetched",
         ),
@@ -143,8 +143,8 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             "a value that changed is stored",
         ),
         (
-            "            if any(_may_change(buffer) for buffer in frame.buffers):\n                self._shared",
-            "            if True:\n                self._shared",
+            "if any(_may_change(buffer) for buffer in frame.buffers):\n",
+            "if True:\n",
             "all that is stored stays in memory",
         ),
         (
