@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from offload_backend.blobstore import BlobStore
-from offload_backend.errors import ConfigError
+from offload_backend.errors import ConfigError, StoreError
 from offload_backend.location import location_of, without_user
 from offload_backend.settings import Settings
 from offload_backend.stores.opening import open_store as open_without_connection
@@ -126,8 +126,16 @@ def _client_maker(connection: Any) -> Callable[[Config], Any]:
             f"the connection {connection.conn_id!r} has options that need the AWS provider",
             hint="pip install apache-airflow-providers-amazon where tasks run",
         ) from error
-    wrapper = AwsConnectionWrapper(connection)
-    session = SessionFactory(conn=wrapper, region_name=wrapper.region_name).create_session()
+    try:
+        wrapper = AwsConnectionWrapper(connection)
+        session = SessionFactory(conn=wrapper, region_name=wrapper.region_name).create_session()
+    except Exception as error:  # noqa: BLE001 - each way to credentials has errors of its own, and some quote them
+        raise StoreError(
+            f"the connection {connection.conn_id!r} gives no credentials: {type(error).__name__}",
+            reason="no-credentials",
+            hint="correct the connection's keys, role_arn and region_name, and see that what gives the credentials "
+            "(AWS STS, for a role) can be reached and lets them have it",
+        ) from None
 
     def make_client(config: Config) -> Any:
         endpoint = wrapper.get_service_endpoint_url("s3")

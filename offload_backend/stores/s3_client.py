@@ -128,6 +128,12 @@ def sorted_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
             hint=f"the options are: {known}; with transport = fsspec, those of s3fs",
         )
     session = {_SESSION[name]: value for name, value in given.items() if name in _SESSION}
+    if bool(session.get("aws_access_key_id")) != bool(session.get("aws_secret_access_key")):
+        raise ConfigError(
+            "an access key without its secret, or a secret without its key",
+            hint="give both: key and secret in storage_options, login and password in an Airflow connection; or "
+            "neither, and AWS's own chain finds them",
+        )
     return session, {_CLIENT[name]: value for name, value in given.items() if name in _CLIENT}
 
 

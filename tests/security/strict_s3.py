@@ -7,7 +7,7 @@ moto's own reading of the policies:
 * s3:GetObject on what a part is copied from;
 * the condition on ``s3:prefix``, which moto ignores;
 * a missing object is forbidden to who may not list the bucket;
-* the key that a request to KMS is about; moto takes every request for one about all keys.
+* the key that a request to KMS is about, and a refusal as KMS words it; to moto, every request is about all keys.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from urllib.parse import unquote
 import xmltodict
 from moto import settings
 from moto.core.authorization import ActionAuthenticatorMixin
+from moto.core.exceptions import AccessDeniedError, JsonRESTError
 from moto.iam.access_control import IAMPolicy, IAMPolicyStatement, S3IAMRequest
 from moto.kms.responses import KmsResponse
 from moto.s3.exceptions import MissingKey, S3AccessDeniedError
@@ -30,6 +31,7 @@ from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
 _moto_get = S3Response._key_response_get
+_moto_authorize = ActionAuthenticatorMixin._authenticate_and_authorize_normal_action
 
 
 def _authorize(response: Any, bucket_name: str | None = None, key_name: str | None = None) -> None:
@@ -90,15 +92,25 @@ def _get(response: Any, query: dict[str, Any], key_name: str) -> Any:
 
 
 def _kms_resource(response: Any) -> str:
-    key = json.loads(response.body or "{}").get("KeyId")
-    if key is None:  # Decrypt: moto writes the key's id at the beginning of what it encrypts
-        key = base64.b64decode(json.loads(response.body)["CiphertextBlob"])[:36].decode()
+    asked = json.loads(response.body or "{}")
+    if "CiphertextBlob" in asked:  # which moto begins with the id of the key
+        key = base64.b64decode(asked["CiphertextBlob"])[:36].decode()
+    else:
+        key = asked.get("KeyId", "")
     return key if key.startswith("arn:") else f"arn:aws:kms:us-east-1:{response.current_account}:key/{key}"
+
+
+def _authorize_kms(response: Any, resource: str = "*") -> None:
+    try:
+        _moto_authorize(response, resource)
+    except AccessDeniedError as error:  # in XML, which KMS does not speak
+        raise JsonRESTError("AccessDeniedException", "not authorized") from error
 
 
 ActionAuthenticatorMixin._authenticate_and_authorize_s3_action = _authorize
 S3Response._key_response_get = _get
 KmsResponse._determine_resource = _kms_resource
+KmsResponse._authenticate_and_authorize_normal_action = _authorize_kms
 
 
 if __name__ == "__main__":

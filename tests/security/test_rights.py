@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from offload_backend import connect, open_value
 from offload_backend.cli.main import app
+from offload_backend.crypto.kms import KmsKey
 from offload_backend.errors import BlobNotFoundError, StoreError
 from offload_backend.settings import Settings
 from offload_backend.stores.opening import open_store
@@ -236,3 +238,41 @@ def test_with_one_right_less_a_command_fails_and_names_it(operate, right):
 def test_verify_needs_no_more_than_the_page_says(operate):
     reading = without(without(without(OPERATOR, "s3:PutObject"), "s3:DeleteObject"), "s3:AbortMultipartUpload")
     assert operate(reading, "verify").exit_code == 0
+
+
+KMS = POLICIES["Keys of AWS KMS"]
+
+
+@pytest.fixture
+def with_key(strict_s3, no_machine, monkeypatch):
+    """Keys of KMS as a new process has them, under one master key, with a policy's rights for that alone."""
+    arn = strict_s3.client("kms").create_key()["KeyMetadata"]["Arn"]
+
+    def open_it(policy):
+        (documented_arn,) = KMS["Statement"][0]["Resource"]
+        user = strict_s3.user(json.loads(json.dumps(policy).replace(documented_arn, arn)))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", strict_s3.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", user["key"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", user["secret"])
+        return KmsKey(arn, Settings())
+
+    return open_it
+
+
+def test_keys_of_kms_are_made_and_unwrapped_with_these_rights(with_key):
+    secret = with_key(KMS).fresh()
+    assert with_key(KMS).unwrapped(secret.wrapped) == (secret.key,)
+    assert with_key(without(KMS, "kms:GenerateDataKey")).unwrapped(secret.wrapped) == (secret.key,)
+
+
+def test_with_one_right_of_kms_less_what_fails_names_it(with_key):
+    assert "kms:GenerateDataKey" in denied(with_key(without(KMS, "kms:GenerateDataKey")).fresh)
+    secret = with_key(KMS).fresh()
+    reader = with_key(without(KMS, "kms:Decrypt"))
+    assert "kms:Decrypt" in denied(lambda: reader.unwrapped(secret.wrapped))
+
+
+def test_the_rights_end_at_the_master_key(with_key, strict_s3):
+    other = strict_s3.client("kms").create_key()["KeyMetadata"]["Arn"]
+    with_key(KMS)
+    denied(KmsKey(other, Settings()).fresh)
