@@ -115,11 +115,11 @@ def zone_from(facts: Json, _: Reader) -> ZoneInfo:
         make, (facts,) = ZoneInfo.no_cache, fields(facts, 1)
     try:
         zone: ZoneInfo = make(exactly(facts, str))
-    except ZoneInfoNotFoundError as error:
+    except ZoneInfoNotFoundError:
         raise UnreadableBlobError(
             f"the value holds the time zone {shown(str(facts))!r}, which is not known here",
             hint="pip install tzdata where the value is read",
-        ) from error
+        ) from None
     return zone
 
 
