@@ -108,14 +108,14 @@ def test_the_script_in_the_document_opens_it_and_refuses_what_is_damaged(entry, 
     assert decrypted(bytes(damaged)).returncode != 0
 
 
-def test_what_is_written_today_differs_only_by_salt_and_compression(tmp_path):
+def test_what_is_written_today_differs_only_by_salt_compression_and_cut(tmp_path):
     encrypted.write(tmp_path)
     entries = [json.loads(line) for line in (tmp_path / "encrypted_v1.jsonl").read_text().splitlines()]
     assert [entry["name"] for entry in entries] == [entry["name"] for entry in ENTRIES]
     for entry, golden in zip(entries, ENTRIES, strict=True):
         new, old = (tmp_path / "encrypted" / entry["file"]).read_bytes(), data_of(golden)
         assert frames_of(new)[0] == frames_of(old)[0]
-        assert [raw for _, raw in seek_table(new)] == [raw for _, raw in seek_table(old)]
+        assert sum(raw for _, raw in seek_table(new)) == sum(raw for _, raw in seek_table(old))
         closing_of_new, closing_of_old = frames_of(new)[-2], frames_of(old)[-2]
         assert closing_of_new[8:40] != closing_of_old[8:40]
         assert closing_of_new[56:-16] == closing_of_old[56:-16]
