@@ -11,6 +11,7 @@ from offload_backend.stores import folders, local
 from tests.faults.kinds import Fault
 from tests.faults.steps import Aim, Steps
 
+_SOME = 1000
 _READS = ("preadv", "read")
 _WRITES = ("mkdir", "writev", "fsync", "rename")
 _WATCHED = (*_READS, *_WRITES, "open", "stat", "unlink", "rmdir", "scandir", "fstat")
@@ -76,7 +77,7 @@ def _answered(name: str, fault: Fault, do: Callable[[], Any], args: tuple[Any, .
     if name == "writev":
         views = [view for view in args[1] if len(view)]
         if fault.disk == "short":
-            return os.writev(args[0], [views[0][:1]])
+            return os.writev(args[0], [_some(views[0])])
         return os.writev(args[0], [_flipped(bytes(views[0])), *views[1:]])
     return _read(name, fault, args)
 
@@ -85,7 +86,7 @@ def _read(name: str, fault: Fault, args: tuple[Any, ...]) -> Any:
     if name == "preadv":
         file, [memory], start = args
         if fault.disk == "short":
-            return os.preadv(file, [memory[:1]], start)
+            return os.preadv(file, [_some(memory)], start)
         if fault.disk == "cut":
             return 0
         count = os.preadv(file, [memory], start)
@@ -93,11 +94,16 @@ def _read(name: str, fault: Fault, args: tuple[Any, ...]) -> Any:
         return count
     file, length = args
     if fault.disk == "short":
-        return os.read(file, min(length, 1))
+        return os.read(file, min(length, _SOME))
     if fault.disk == "cut":
         return b""
     data = os.read(file, length)
     return _flipped(data) if data else data
+
+
+def _some(memory: Any) -> Any:
+    """Less than all, of more than one byte."""
+    return memory[: min(_SOME, max(1, len(memory) // 2))]
 
 
 def _flipped(data: bytes) -> bytes:
