@@ -31,8 +31,11 @@ __all__ = ["VALUES", "main", "measure"]
 VALUES = {"inline, 1 KB": 1_000, "4 KB": 4_000, "1 MB": 1_000_000, "34 MB": 34_000_000}
 _BUCKET = "triggerer"
 _TICK = 0.001
+_AT_MOST = {"1 MB": 50, "34 MB": 10}
+_HEAD = """| store | operation | value | portal | watchers | p50, ms | p99, ms | max, ms | requests |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 _QUICK = {"watchers": 8, "sizes": ("inline, 1 KB", "4 KB"), "rounds": 2}
-_FULL = {"watchers": 200, "sizes": tuple(VALUES), "rounds": 3}
+_FULL = {"watchers": 200, "sizes": tuple(VALUES), "rounds": 1}
 
 
 def measure(
@@ -40,10 +43,9 @@ def measure(
 ) -> dict[str, Any]:
     """Milliseconds by which the ticker was late, and what the store was asked meanwhile.
 
-    ``watchers`` each get, or set, their own value ``rounds`` times; those of 34 MB are ten watchers, once.
+    ``watchers`` each get, or set, their own value ``rounds`` times; 50 where it has 1 MB, ten of 34 MB.
     """
-    if VALUES[size] > 10_000_000:
-        watchers, rounds = min(watchers, 10), 1
+    watchers = min(watchers, _AT_MOST.get(size, watchers))
     from airflow.sdk.execution_time import context, task_runner
 
     from tests.seam import Supervisor
@@ -118,19 +120,25 @@ def _servers(*, quick: bool) -> Iterator[dict[str, Server]]:
 
 
 def main() -> None:
-    """Measure and print a table for docs/operations.md; ``--json FILE`` keeps the figures."""
+    """Measure, and print a table for docs/operations.md row by row; ``--json FILE`` keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     plan: dict[str, Any] = _QUICK if given.quick else _FULL
-    found = []
+    found: list[dict[str, Any]] = []
+
+    def tell(**figures: Any) -> None:
+        found.append(figures)
+        print(_row(figures), flush=True)
+
+    print(_HEAD)
     with _servers(quick=given.quick) as servers, tempfile.TemporaryDirectory() as home:
         _configure(home)
         for name, server in servers.items():
             server.make_bucket(_BUCKET)
             os.environ["AWS_ENDPOINT_URL_S3"] = server.endpoint
-            found.append({"store": name, **_nothing(server.endpoint)})
+            tell(store=name, **_nothing(server.endpoint))
             for operation in ("get", "set"):
                 for size in plan["sizes"]:
                     for portal in (True, False) if operation == "get" else (True,):
@@ -142,8 +150,7 @@ def main() -> None:
                             rounds=plan["rounds"],
                             portal=portal,
                         )
-                        found.append({"store": name, **figures})
-    print(_table(found))
+                        tell(store=name, **figures)
     if given.quick:
         print("times say nothing: this was a quick run")
     if given.json:
@@ -169,17 +176,11 @@ def _configure(home: str) -> None:
     )
 
 
-def _table(found: list[dict[str, Any]]) -> str:
-    lines = [
-        "| store | operation | value | portal | watchers | p50, ms | p99, ms | max, ms | requests |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for each in found:
-        portal = "yes" if each["portal"] else "no"
-        about = f"{each['store']} | {each['operation']} | {each['value']} | {portal} | {each['watchers']}"
-        times = " | ".join(f"{each[name]:.1f}" for name in _SHARES)
-        lines.append(f"| {about} | {times} | {each['requests']} |")
-    return "\n".join(lines)
+def _row(each: dict[str, Any]) -> str:
+    portal = "yes" if each["portal"] else "no"
+    about = f"{each['store']} | {each['operation']} | {each['value']} | {portal} | {each['watchers']}"
+    times = " | ".join(f"{each[name]:.1f}" for name in _SHARES)
+    return f"| {about} | {times} | {each['requests']} |"
 
 
 if __name__ == "__main__":
