@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 
+from offload_backend.blobstore import Stretch
 from offload_backend.configuration import read_configuration
 from offload_backend.crypto import Keyring, Secret
 from offload_backend.errors import (
@@ -19,7 +20,7 @@ from offload_backend.errors import (
 )
 from offload_backend.lifecycle.contents import content_of, difference
 from offload_backend.settings import Settings
-from tests.inner.stores import BIG, TASK, a_ref, changed, name_in
+from tests.inner.stores import BIG, TASK, FaultyStore, a_ref, changed, name_in
 
 TEXT = "hunter2-hunter2-hunter2-hunter2-"
 KEY = TEXT.encode()
@@ -294,3 +295,26 @@ def test_settings_that_are_pickled_or_shown_hold_no_key():
     settings = Settings.load(BOTH)
     assert b"\x11" * 32 not in pickle.dumps(settings)
     assert "11" * 32 not in repr(settings)
+
+
+class CopyingStore(FaultyStore):
+    """Would copy, and counts how often it is asked."""
+
+    copies = 0
+
+    def put_with_copies(self, name: str, stretches: Iterable[Stretch], source: str) -> int:
+        self.copies += 1
+        self.put(name, (buffer for stretch in stretches for buffer in stretch.buffers))
+        return 0
+
+
+@pytest.mark.parametrize(("keys", "copies"), [(ONE, 0), ({}, 2)], ids=["encrypted", "not encrypted"])
+def test_nothing_of_an_encrypted_blob_is_copied_into_the_next(stores, keys, copies):
+    store = stores.at["s3://bucket/prefix"] = CopyingStore("s3://bucket/prefix")
+    value = b"x" * 7_000_000
+    offloader = stores.offloader(**keys, compression_level=0)
+    text = offloader.offload(value, TASK, "k")
+    offloader.offload(value, TASK, "k")
+    assert offloader.resolve(text) == value
+    offloader.offload(value, TASK, "k")
+    assert store.copies == copies
