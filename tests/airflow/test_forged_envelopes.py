@@ -37,6 +37,8 @@ ASSETS = {"A": "probe_a", "B": "probe_b"}
 FOREIGN, CORRUPT, UNREADABLE = "ForeignRefError", "BlobCorruptError", "UnreadableBlobError"
 
 CODE = """
+from offload_backend.airflow.running import started_task
+
 big = [ti.task_id] * 30_000
 if ti.try_number == 1:
     store.set("own", big)
@@ -53,6 +55,7 @@ def tried(read, key):
 result = {"task": {key: tried(store.get, key) for key in conf["task"]}}
 result["asset"] = {key: tried(assets[A].get, key) for key in conf["asset"]}
 result["own"] = [store.get("own") == big, assets[A].get("own") == big]
+result["started"] = str(started_task())
 for number, key in enumerate(conf["task"]):
     store.delete(key) if number % 2 else store.set(key, big)
 for number, key in enumerate(conf["asset"]):
@@ -210,6 +213,7 @@ def test_forged_envelopes_read_and_delete_nothing_that_is_not_the_tasks_own(
     assert {key: told[0] for key, told in found["task"].items()} == {**dict.fromkeys(keys, FOREIGN), **other}
     assert {key: told[0] for key, told in found["asset"].items()} == dict.fromkeys(of_assets, FOREIGN)
     assert found["own"] == [True, True]
+    assert found["started"] == str(address)  # what callbacks go by
     assert CONTENT not in json.dumps(found) + run.log
     assert listener.asked == []
     read = {each.path for each in s3.requests[asked:] if each.operation == "GetObject"}
