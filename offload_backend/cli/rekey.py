@@ -63,7 +63,7 @@ def rekey(
     with redirect_stdout(sys.stderr):  # what hooks and Airflow print is no output of ours
         opened = open_deployment(path, core_store, deployment)
         rekeying = Rekeying(opened.settings, opened.open_store, decrypt=decrypt)
-        store = opened.store()
+        store, several = opened.store(), rekeying.ids_of_several()
         with opened.rows() as rows, opened.roots() as roots, bar() as show:
             report = rewrite(
                 Collector(opened.settings, store, roots, load_hooks(opened.settings)),
@@ -76,7 +76,7 @@ def rekey(
                 on_step=lambda report: _show(report, show, limit),
             )
             places = {"rows": rows.location, "blobs": store.location}
-    typer.echo(_as_json(report, places) if output is Output.JSON else _as_table(report, places))
+    typer.echo((_as_json if output is Output.JSON else _as_table)(report, places, several))
     _complain(report)
 
 
@@ -112,11 +112,11 @@ def _complain(report: RewriteReport) -> None:
     raise error
 
 
-def _as_json(report: RewriteReport, places: dict[str, str]) -> str:
-    return json.dumps({"places": places, **asdict(report)}, indent=2)
+def _as_json(report: RewriteReport, places: dict[str, str], several: list[str]) -> str:
+    return json.dumps({"places": places, **asdict(report), "ids_of_several_keys": several}, indent=2)
 
 
-def _as_table(report: RewriteReport, places: dict[str, str]) -> str:
+def _as_table(report: RewriteReport, places: dict[str, str], several: list[str]) -> str:
     wanted, done = report.wanted, report.done
     lines = [f"rows in {places['rows']}", f"blobs in {places['blobs']}"]
     lines += [f"{wanted.rows:,} of {report.rows:,} rows need it, {wanted.blobs:,} blobs, {wanted.bytes:,} bytes"]
@@ -125,7 +125,9 @@ def _as_table(report: RewriteReport, places: dict[str, str]) -> str:
     lines += [f"  {row}: {reason}" for row, reason in list(report.failed.items())[:FAILURES_SHOWN]]
     if report.failures > FAILURES_SHOWN:
         lines.append(f"  and {report.failures - FAILURES_SHOWN:,} more; --output json has the first thousand")
-    return "\n".join(lines + [text for count, text in _remarks(report) if count])
+    lines += [text for count, text in _remarks(report) if count]
+    lines += [f"the id {name!r} stands for several keys: a blob of it may need any of them" for name in several]
+    return "\n".join(lines)
 
 
 def _remarks(report: RewriteReport) -> list[tuple[int, str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from offload_backend.blobfile import SealedBlob
 from offload_backend.blobs import Blobs, dangling
 from offload_backend.codecs import Codecs, Source
+from offload_backend.crypto import Keyring
 from offload_backend.errors import ConfigError, ForeignRefError, OffloadError
 from offload_backend.lifecycle.remaking import Change
 from offload_backend.ref import BlobRef, PeerRef, format_ref, parse_ref
@@ -50,12 +51,18 @@ class Rekeying:
             )
         writing = settings.replaced({"encryption_keys": ()}) if decrypt else settings
         self._key = key_places(writing.encryption_keys)[0].id if writing.encryption_keys else ""
-        self._encrypts = bool(settings.encryption_keys)
-        self._signs = bool(settings.signing_keys)
+        self._settings = settings
         self._signatures = Signatures(settings)
         self._codecs = Codecs(settings)
         self._from = Blobs(settings, StoreMap(settings, open_store))
         self._to = Blobs(writing, StoreMap(writing, open_store))
+
+    def ids_of_several(self) -> list[str]:
+        """Ids of ``encryption_keys`` that stand for several keys: no ref tells which of them reads its blob."""
+        entries = self._settings.encryption_keys
+        keyring = Keyring("encryption_keys", entries, self._settings)
+        fernets = [place.id for place in key_places(entries) if place.kind == "fernet"]
+        return [key_id for key_id in fernets if len(keyring.to_read(key_id)) > 1]
 
     def change(self, ref: str) -> Change:
         """A blob's for one of another key, the ref's for a signature that is not the first key's.
@@ -69,9 +76,10 @@ class Rekeying:
             return Change.REF
         if not isinstance(parsed, BlobRef):
             return Change.REF if isinstance(parsed, PeerRef) else Change.NONE
-        if self._encrypts and parsed.key != self._key:
+        if self._settings.encryption_keys and parsed.key != self._key:
             return Change.BLOB
-        return Change.REF if self._signs and self._signatures.signed(format_ref(parsed)) != ref else Change.NONE
+        is_signed = not self._settings.signing_keys or self._signatures.signed(format_ref(parsed)) == ref
+        return Change.NONE if is_signed else Change.REF
 
     def remade(self, ref: str, address: StateAddress, key: str) -> str:
         """See :class:`~offload_backend.lifecycle.remaking.Remaking`."""

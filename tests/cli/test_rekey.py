@@ -151,6 +151,23 @@ def test_a_key_that_is_another_one_now_signs_anew_although_its_id_is_the_same(ke
     assert keyed.values(signing_keys="s=fernet") == VALUES
 
 
+def test_several_keys_of_one_id_are_told_for_no_ref_tells_them_apart(keyed, monkeypatch):
+    old, both = "1" * 64, "2" * 64 + "," + "1" * 64
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", old)
+    keyed.write(VALUES, encryption_keys="f=fernet")
+    keyed.configure(encryption_keys="f=fernet")
+    assert "several keys" not in rekey(keyed).stdout
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", both)
+    told = rekey(keyed)
+    assert "0 of 3 rows need it" in told.stdout
+    assert "the id 'f' stands for several keys: a blob of it may need any of them" in told.stdout
+    keyed.configure(encryption_keys="g=fernet f=fernet")
+    told = json.loads(rekey(keyed, "--output", "json").stdout)
+    assert (told["done"]["rows"], told["ids_of_several_keys"]) == (3, ["g", "f"])
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "2" * 64)
+    assert keyed.values(encryption_keys="g=fernet") == VALUES
+
+
 def test_what_nobody_has_signed_is_signed_only_where_it_is_read(keyed):
     keyed.write(VALUES)
     keyed.configure(signing_keys="s1=env:KEY1")
