@@ -23,6 +23,7 @@ import pytest
 
 SIZES = (40, 3_000, 90_000, 400_000)
 LARGE = 6 * 1024 * 1024
+PART = 5 * 1024 * 1024
 KEYS = 12
 WARM = 0.3
 SAMPLES = 8
@@ -32,7 +33,8 @@ def standalone(path: str, folder: str) -> Iterator[Any]:
     """The stand-alone accessors over SQLite."""
     from offload_backend import connect
 
-    with connect(path=path, core_store=f"sqlite:///{folder}/state.db", inline_limit=1000) as stores:
+    limits = {"inline_limit": 1000, "part_size": PART}
+    with connect(path=path, core_store=f"sqlite:///{folder}/state.db", **limits) as stores:
         yield stores.task_store("d", run_id="r", task_id="t")
 
 
@@ -40,6 +42,7 @@ def in_airflow(path: str, _folder: str) -> Iterator[Any]:
     """Airflow's accessors, whose worker remembers what it may delete."""
     os.environ["AIRFLOW__OFFLOAD_BACKEND__PATH"] = path
     os.environ["AIRFLOW__OFFLOAD_BACKEND__INLINE_LIMIT"] = "1000"
+    os.environ["AIRFLOW__OFFLOAD_BACKEND__PART_SIZE"] = str(PART)
     from tests.airflow.running import running_task
 
     with running_task() as task:
@@ -73,9 +76,10 @@ class Work:
             assert self._store.get(key)[0] == self._known[key]
 
     def _set(self, key: str, size: int) -> None:
-        value = self._random.randbytes(size // 2).hex()
+        value = self._random.randbytes(min(size, 100_000) // 2).hex()
         self._known.pop(key, None)
-        self._store.set(key, [value, b"as a tree"] if self._random.random() < 0.3 else [value])
+        rest = [self._random.randbytes(size)] if size == LARGE or self._random.random() < 0.3 else []
+        self._store.set(key, [value, *rest])
         self._known[key] = value
 
     def _fail(self, key: str, how: int) -> None:
@@ -83,7 +87,7 @@ class Work:
             if how == 0:
                 self._store.set(key, ["x" * 5_000, object()])
             elif how == 1:
-                self._store.set(key, [*(self._random.randbytes(50_000).hex() for _ in range(80)), object()])
+                self._store.set(key, [self._random.randbytes(LARGE), object()])
             else:
                 self._lose(key)
             return
