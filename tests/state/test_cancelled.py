@@ -15,16 +15,18 @@ pytestmark = pytest.mark.timeout(120)
 PART = 5 * 1024 * 1024
 
 
-@pytest.mark.parametrize("at", ["PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
-@pytest.mark.parametrize("heals", [True, False])
+@pytest.mark.parametrize(
+    ("at", "heals"),
+    [("PutObject", True), ("UploadPart", True), ("CompleteMultipartUpload", True), ("UploadPart", False)],
+)
 def test_an_aset_that_is_cancelled(bucket, fault_proxy, tmp_path, at, heals):
     options = {**bucket.options, "endpoint_url": fault_proxy.url}
-    limits = {"give_up_after": "60s" if heals else "0.5s", "part_size": PART}
+    limits = {"give_up_after": "60s" if heals else "4s", "part_size": PART}
     new, gate = os.urandom(200_000 if at == "PutObject" else 11 * 1024 * 1024), threading.Event()
 
     async def cancel(task):
         setting = asyncio.create_task(task.aset("k", new))
-        while at not in fault_proxy.operations:
+        while at not in fault_proxy.operations and not setting.done():
             await asyncio.sleep(0.01)
         setting.cancel()
         with pytest.raises(asyncio.CancelledError):
