@@ -16,7 +16,7 @@ PACKAGE = ROOT / "offload_backend"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = {
-    "data": ["address", "durations", "errors", "location", "ref", "row", "settings"],
+    "data": ["address", "durations", "errors", "location", "memory", "ref", "row", "settings"],
     "port": ["blobfile", "blobstore", "codecs", "corestore", "crypto", "peervalue", "rootsource"],
     "policy": [
         *("blobs", "description", "isolation", "knownrefs", "lifecycle"),

@@ -14,6 +14,7 @@ from offload_backend.blobfile.frames import CHUNK, ENCRYPTED, FORMAT, digest_of,
 from offload_backend.blobfile.seal import Place, Seal, most_sealed_bytes
 from offload_backend.blobfile.writer import threads_for
 from offload_backend.errors import BlobCorruptError
+from offload_backend.memory import unset_memory
 
 if TYPE_CHECKING:
     from offload_backend.blobfile.encrypted import Decryption, Keys
@@ -98,7 +99,7 @@ class SealedBlob:
     def read(self, start: int, length: int) -> bytearray:
         """``length`` bytes of the encoded value from ``start``; :class:`ValueError` if it has no such stretch."""
         self._require(start, length)
-        data = bytearray(length)
+        data = unset_memory(length)
         self.fill([(start, memoryview(data))])
         return data
 
@@ -226,7 +227,7 @@ def _closed(_start: int, _size: int) -> memoryview:
 
 def _held(fetch: Fetch, size: int) -> Stored:
     """All that is stored, fetched by one request."""
-    held = memoryview(bytearray(size))
+    held = memoryview(unset_memory(size))
     fetch(0, held)
     return lambda start, length: held[start : start + length]
 
@@ -238,7 +239,7 @@ def _fetched(fetch: Fetch) -> Stored:
     def stored(start: int, size: int) -> memoryview:
         memory: bytearray | None = getattr(kept, "memory", None)
         if memory is None or len(memory) < size:
-            memory = kept.memory = bytearray(size)
+            memory = kept.memory = unset_memory(size)
         view = memoryview(memory)[:size]
         fetch(start, view)
         return view

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 
+from offload_backend.memory import unset_memory
+
 __all__ = ["Memory", "NewBytes", "memory_for"]
 
 _SMALLEST = 2
@@ -40,10 +42,10 @@ class NewBytes:
 
 
 class Memory:
-    """A ``bytearray``, zeroed, or for what cannot be done without it a ``bytes`` that is copied at last."""
+    """A ``bytearray``, or for what cannot be done without it a ``bytes`` that is copied at last."""
 
     def __init__(self, size: int) -> None:
-        self.array = bytearray(size)
+        self.array = unset_memory(size)
         self.view = memoryview(self.array)
 
     def finish(self) -> bytes:

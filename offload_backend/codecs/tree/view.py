@@ -19,6 +19,7 @@ from offload_backend.codecs.tree.plainjson import JSON_TEXT
 from offload_backend.codecs.tree.reading import Document, TreeReader
 from offload_backend.codecs.view import HeldView
 from offload_backend.errors import BlobCorruptError, OffloadError, without_text
+from offload_backend.memory import unset_memory
 
 __all__ = ["TreeView", "open_tree"]
 
@@ -55,7 +56,7 @@ class _Opened:
         start, stop = self.places[number]
         if not 0 <= begin <= end <= stop - start:
             raise ValueError(f"the buffer {number} has no such stretch")
-        memory = memoryview(bytearray(end - begin))
+        memory = memoryview(unset_memory(end - begin))
         if memory:
             self._source.fill([(start + begin, memory)])
         return memory
