@@ -4,6 +4,7 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 GO_VERSION := 1.27.3
+ATHERIS_VERSION := 3.0.0
 TORCH_VERSION := 2.13.0
 VENV := .venv
 VENV34 := .venv-airflow34
@@ -13,7 +14,7 @@ UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test test-long load soak mutants bench bench-curves bench-types bench-quick compare readme lint format lock clean
+.PHONY: help demo test test-long load soak fuzz mutants bench bench-curves bench-types bench-quick compare readme lint format lock clean
 
 # Airflow compiles for seconds in every process that may not keep what it compiled;
 # and another environment's paths and pip options have no business in ours.
@@ -79,6 +80,10 @@ bench-quick: $(VENV)/.bench ## see that all benchmarks work; their times mean no
 	@$(PY) -m benchmarks.curves sizes --quick
 	@$(PY) -m benchmarks.curves tasks --quick
 	@$(PY) -m benchmarks.collector --quick
+
+fuzz: $(VENV)/.test ## look for bytes that a reader should not survive; a minute for each of twelve targets
+	@$(PY) -c 'import atheris' 2>/dev/null || $(UV) pip install --quiet --python $(PY) atheris==$(ATHERIS_VERSION)
+	@$(PY) -m tests.hostile $(ARGS)
 
 mutants: $(VENV)/.test ## put known defects into copies of the code and see the tests fail; twenty minutes
 	@$(PY) -m tests.mutation $(ARGS)
