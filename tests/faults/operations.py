@@ -178,7 +178,7 @@ NEW = small("new")
 LARGE = large("new")
 OPERATIONS = [
     Operation("set", _adopted, "set", ("a", NEW), changes={"a": NEW}),
-    Operation("set, large", _large, "set", ("large", LARGE), changes={"large": LARGE}),
+    Operation("set, large", _large, "set", ("large", LARGE), changes={"large": LARGE}, places=("s3",)),
     Operation(
         "set, half of it copied",
         _large,
