@@ -74,7 +74,7 @@ def rewrite(
     return report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Made:
     """A row, the blob it names, and what is to be named instead, or why it is not; since when it was made."""
 
@@ -176,22 +176,35 @@ class _Walk:
 
     def _commit(self, made: list[_Made]) -> None:
         """Put the refs into the rows that are still as they were read, in one transaction."""
-        # What began before this, a collector may take for an orphan.
-        begin = self.collector.clock() - self.collector.settings.commit_window
-        lost = [replace(each, error=_too_late()) for each in made if each.ref and each.began <= begin]
-        ready = [each for each in made if each.ref and each.began > begin]
-        failed = [each for each in made if each.error] + lost
+        stored = [each for each in made if each.ref]
+        ready = [each for each in stored if not self._is_late(each)]
         changes = [(each.found, row_text(each.ref)) for each in ready]
         replaced = {id(found) for found in self.rows.replace(changes)} if changes else set()
-        lost += [each for each in ready if id(each.found) not in replaced]
-        for each in ready:
-            if id(each.found) in replaced:
-                self._tell_done(each)
-        self.report.changed += sum(1 for each in lost if not each.error)
+        won = {each for each in ready if id(each.found) in replaced}
+        # This process may have been stopped in the middle of the transaction, and the collector not.
+        overdue = {each for each in won if self._is_late(each)}
+        self._put_back(overdue)
+        for each in won - overdue:
+            self._tell_done(each)
+        self.report.changed += len(ready) - len(won)
         # No commit names these, and none can any more: nobody else was told of them.
-        names = [name for each in lost if (name := self._new_name(each))]
+        names = [name for each in stored if each not in won and (name := self._new_name(each))]
         self.report.undeleted.update(self.superseded.deleted(names).failed if names else {})
-        self._tell_failures(failed)
+        late = [replace(each, error=_too_late()) for each in stored if each not in ready or each in overdue]
+        self._tell_failures([each for each in made if each.error] + late)
+
+    def _is_late(self, made: _Made) -> bool:
+        """Whether a collector may take for an orphan, by now, what was stored."""
+        return self.collector.clock() - made.began >= self.collector.settings.commit_window
+
+    def _put_back(self, overdue: set[_Made]) -> None:
+        """Let the rows name again what they named: it is there, for nothing was superseded yet."""
+        back = [
+            (replace(each.found, row=replace(each.found.row, text=row_text(each.ref))), each.found.row.text)
+            for each in overdue
+        ]
+        if back:
+            self.rows.replace(back)
 
     def _tell_done(self, made: _Made) -> None:
         moved = self._new_name(made) is not None

@@ -134,6 +134,19 @@ def test_a_rekey_stopped_in_its_upload_for_longer_than_it_may_take_replaces_no_r
     world.settle()
 
 
+def test_a_rekey_stopped_in_the_transaction_of_its_rows_until_its_blobs_are_gone_puts_back_what_they_named(world):
+    world.age_rows()
+    values, live = world.values(), world.live()
+    rekey = world.stop("rekey", "^UPDATE offload_asset_state", when="after")
+    world.pass_time(PATIENCE)
+    assert collect(world, QUARANTINE)["deleted"]["count"] == 5
+    assert world.blobs() == live
+    report = rekey.go_on().succeed()["result"]
+    assert (report["done"]["rows"], report["failures"], report["deleted"]) == (0, 3, 0)
+    assert world.live() == live
+    assert world.check() == values
+
+
 def test_a_rekey_stopped_before_it_deletes_meets_blobs_that_are_gone(world):
     world.age_rows()
     values, live = world.values(), world.live()

@@ -401,6 +401,27 @@ def test_what_took_longer_than_the_commit_window_is_not_committed(site):
     assert site.blobs() == {name_in(old)}
 
 
+def test_a_row_whose_commit_took_longer_than_the_commit_window_names_again_what_it_did(site, monkeypatch):
+    """By then, a collector may have deleted what it names."""
+    old = {key: site.set(key) for key in "ab"}
+    replace = site.rows.replace
+
+    def slow(changes):
+        monkeypatch.setattr(site.rows, "replace", replace)
+        replaced = replace(changes)
+        site.ahead += timedelta(hours=6)
+        site.set("b", "newer")
+        return replaced
+
+    monkeypatch.setattr(site.rows, "replace", slow)
+    report = site.rewrite()
+    assert site.ref("a") == old["a"]
+    assert site.value("a") == "x" * 100
+    assert site.value("b") == "newer"
+    assert (report.done.rows, report.changed, report.failures, report.deleted) == (0, 1, 1, 0)
+    assert "longer than commit_window" in report.failed[f"{TASK} key 'a'"]
+
+
 def test_where_a_commit_is_in_doubt_nothing_is_deleted(site, monkeypatch):
     old = name_in(site.set("a"))
     replace = site.rows.replace
