@@ -165,7 +165,10 @@ class FsspecBlobStore:
         writer = self._ask("put", name, lambda: self._filesystem.open(path, "wb", block_size=self._part_size))
         try:
             for part in parts:
-                self._ask("put", name, partial(writer.write, part), len(part))
+                # A write that is given up may yet begin an upload, which nobody would end.
+                self._ask(
+                    "put", name, partial(writer.write, part), len(part), if_left=lambda: self._discard(writer)
+                )
             self._ask("put", name, writer.close, self._part_size)
         except BaseException:
             self._discard(writer)
@@ -265,13 +268,22 @@ class FsspecBlobStore:
             raise StoreError("the driver tells no times", reason="failed", location=self._location)
         return moment
 
-    def _ask(self, doing: str, name: str, call: Callable[[], Any], size: int = 0, most: float = math.inf) -> Any:
+    def _ask(
+        self,
+        doing: str,
+        name: str,
+        call: Callable[[], Any],
+        size: int = 0,
+        *,
+        most: float = math.inf,
+        if_left: Callable[[], None] = lambda: None,
+    ) -> Any:
         """What the driver answers, or our error; ``size`` bytes are moved, ``most`` seconds waited."""
         patience = Patience(min(allowed_seconds(self._give_up_after), most))
         patience.allow(size)
         with self._translated(doing, name):
             try:
-                return within(patience, call)
+                return within(patience, call, if_left)
             except OutOfPatienceError:
                 raise never_answered(doing, patience.seconds) from None
 

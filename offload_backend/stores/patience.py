@@ -89,29 +89,37 @@ def allowed_seconds(give_up_after: float) -> float:
     return min(give_up_after, ON_A_LOOP) if on_a_loop else give_up_after
 
 
-def within(patience: Patience, call: Callable[[], _T]) -> _T:
+def within(patience: Patience, call: Callable[[], _T], if_left: Callable[[], object] = lambda: None) -> _T:
     """What ``call`` returns or raises. Raises :class:`OutOfPatienceError` when the patience ends before.
 
     For clients that cannot be told how long they may take. Whatever a signal handler raises meanwhile is raised at
-    once.
+    once. A call that is left to itself ends with ``if_left``, in its own thread.
     """
-    done = threading.Event()
+    done, turn = threading.Event(), threading.Lock()
     results: list[_T] = []
     errors: list[BaseException] = []
+    left: list[bool] = []
 
     def run() -> None:
         try:
             results.append(call())
         except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
             errors.append(error)
-        finally:
+        with turn:
             done.set()
+        if left:
+            if_left()
 
     thread = threading.Thread(target=copy_context().run, args=(run,), name="offload-store", daemon=True)
     thread.start()
-    while not done.wait(max(0.0, min(MOMENT, patience.left))):
-        if patience.left <= 0:
-            raise OutOfPatienceError
+    try:
+        while patience.left > 0 and not done.wait(max(0.0, min(MOMENT, patience.left))):
+            pass
+    finally:
+        with turn:
+            left += [True] * (not done.is_set())
+    if left:
+        raise OutOfPatienceError
     if errors:
         raise errors[0]
     return results[0]

@@ -287,3 +287,32 @@ def test_a_driver_without_limits_of_its_own_is_given_up(tmp_path):
             assert (caught.value.reason, caught.value.retryable) == ("unreachable", True)
     finally:
         gate.set()
+
+
+def test_what_is_left_to_itself_is_cleaned_up_when_it_ends():
+    gate, cleaned = threading.Event(), threading.Event()
+    with pytest.raises(OutOfPatienceError):
+        within(Patience(0.1), gate.wait, cleaned.set)
+    assert not cleaned.is_set()
+    gate.set()
+    assert cleaned.wait(30)
+    cleaned.clear()
+    within(Patience(60), lambda: 1, cleaned.set)
+    for thread in store_threads():
+        thread.join(30)
+    assert not cleaned.is_set()
+
+
+def test_an_upload_that_begins_after_it_was_given_up_is_aborted(bucket):
+    outage = Outage(bucket.endpoint_url, lasts=10**9)
+    options = {**bucket.options, "endpoint_url": outage.url}
+    settings = Settings(transport="fsspec", storage_options=options, part_size=5 * MIB, give_up_after="1s")
+    with pytest.raises(StoreError, match="not done within 1 s"):
+        open_store(f"{bucket.url}/state", settings).put("v1/blob", [b"x" * 11 * MIB])
+    outage.heal()
+    for thread in store_threads():
+        thread.join(60)
+    outage.close()
+    assert not store_threads()
+    assert bucket.unfinished_uploads() == []
+    assert bucket.all_keys() == set()
