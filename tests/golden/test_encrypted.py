@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from offload_backend.blobfile.encrypted import INFO, MOST_CLOSING
+from offload_backend.blobfile.frames import ENCRYPTED
+from offload_backend.crypto.source import MOST_WRAPPED
 from offload_backend.errors import BlobCorruptError, WrongKeyError
 from offload_backend.lifecycle.contents import content_of, difference
 from offload_backend.ref import BlobRef, parse_ref
@@ -121,6 +124,14 @@ def test_what_is_written_today_differs_only_by_salt_compression_and_cut(tmp_path
         assert closing_of_new[56:-16] == closing_of_old[56:-16]
         if name_of(entry) == "wrapped":
             assert closing_of_old[56:-16] == encrypted.WRAPPED
+
+
+def test_the_numbers_in_the_document_are_those_of_the_code():
+    text = FORMATS[FORMATS.index("## Blob format 3: `frames=encrypted`") :]
+    assert f"fetches the\n{MOST_CLOSING:,} bytes before it" in text
+    assert f"the **wrapped key**, at most {MOST_WRAPPED:,} bytes" in text
+    assert f"the info `{INFO.decode()}` and 48 bytes" in text
+    assert f"its `offload` is {ENCRYPTED}," in text
 
 
 def test_another_blobs_content_is_refused_at_a_golden_name():

@@ -7,9 +7,11 @@ import random
 import pytest
 
 from offload_backend.errors import ConfigError
+from offload_backend.offloader import Offloader
 from offload_backend.settings import Settings
 from offload_backend.stores.opening import open_store
 from offload_backend.stores.s3_direct import DirectObjects
+from tests.inner.stores import TASK
 from tests.stores.test_s3_copies import NEW, OLD, WANTED, with_old
 
 MIB = 1024 * 1024
@@ -57,6 +59,26 @@ def test_an_object_with_copied_parts_has_it_too(bucket, s3_transport):
     assert store.put_with_copies("v1/new", iter(NEW), "v1/old") > 5 * MIB
     assert bucket.read("state/v1/new") == WANTED
     assert encryption_of(bucket, "state/v1/new") == ("aws:kms", KEY)
+
+
+@pytest.mark.parametrize("s3_transport", ["direct", "boto3"], indirect=True)
+def test_what_is_encrypted_before_it_is_sent_takes_no_more_requests(bucket, fault_proxy, s3_transport, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "ab" * 32)
+    options = {**bucket.options, "endpoint_url": fault_proxy.url}
+    values = {"path": f"{bucket.url}/state", "storage_options": options, "transport": s3_transport}
+
+    def asked(value, keys):
+        settings = Settings.load({**values, "encryption_keys": keys, "inline_limit": 0})
+        fault_proxy.requests.clear()
+        text = Offloader(settings, lambda path: open_store(path, settings)).offload(value, TASK, "k")
+        stored = sorted(fault_proxy.operations)
+        fault_proxy.requests.clear()
+        assert Offloader(settings, lambda path: open_store(path, settings)).resolve(text) == value
+        return stored, fault_proxy.operations
+
+    assert asked(b"x" * 100_000, "k1=env:MY_KEY") == (["PutObject"], ["GetObject"])
+    large = LARGE * 3 + b"y"
+    assert asked(large, "k1=env:MY_KEY") == asked(large, "")
 
 
 @pytest.mark.parametrize("s3_transport", ["direct", "boto3"], indirect=True)
