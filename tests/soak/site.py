@@ -96,8 +96,10 @@ class Site:
         return {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url,
-            "AIRFLOW__CORE__PARALLELISM": str(4 * (os.cpu_count() or 1)),
+            "AIRFLOW__CORE__PARALLELISM": str(3 * (os.cpu_count() or 1)),
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+            # So many tasks on so few cores: with the default of 5 s, a task fails before it has begun.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             "AIRFLOW__WORKERS__STATE_STORE_BACKEND": "offload_backend.airflow.OffloadStateBackend",
             "AIRFLOW__OFFLOAD_BACKEND__PATH": f"s3://soak@{BUCKET}/{PREFIX}",
             "AIRFLOW__OFFLOAD_BACKEND__DEPLOYMENT": "soak",
