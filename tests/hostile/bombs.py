@@ -132,7 +132,7 @@ def of_the_rest() -> dict[str, Bomb]:
     shared = [array(0, "<i8", MANY), array(1, "<i8", 1), array(2, "<i8", MANY)]
     doubled = [tagged("tuple", [ref(number + 1), ref(number + 1)]) for number in range(60)] + [tagged("tuple", [])]
     ordered = tagged("collections.ordereddict", [[], [], ref(0)])
-    tuples = [tagged("tuple", list(each)) for each in product([-1, -2], repeat=16)]
+    tuples = [tagged("tuple", list(each)) for each in product([-1, -2], repeat=14)]
     sparse_buffers = [bytes(8 * MANY), MANY.to_bytes(8, "little"), bytes(8 * MANY)]
     return {
         "rows of a sparse array, shared": (
@@ -142,7 +142,7 @@ def of_the_rest() -> dict[str, Bomb]:
             {"value": [ordered] * 1000, "shared": [{str(number): 0 for number in range(100_000)}]}, [],
         ),
         "ints of one hash": (
-            {"value": tagged("set", [tagged("int", hex(PRIME * n)) for n in range(1, 200_000)])}, [],
+            {"value": tagged("set", [tagged("int", hex(PRIME * n)) for n in range(1, 20_000)])}, [],
         ),
         "keys of one hash": ({"value": tagged("dict", [tuples, [0] * len(tuples)])}, []),
         "tuples of one hash": ({"value": tagged("set", tuples)}, []),

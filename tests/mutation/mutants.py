@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from tests.mutation.of_adapters import ADAPTERS
 from tests.mutation.of_blobs import BLOBS
 from tests.mutation.of_collector import COLLECTOR
+from tests.mutation.of_encryption import ENCRYPTION
+from tests.mutation.of_faults import FAULTS
+from tests.mutation.of_hostile import HOSTILE
+from tests.mutation.of_isolation import ISOLATION
 from tests.mutation.of_refusals import REFUSALS
 from tests.mutation.of_rewriting import REWRITING
+from tests.mutation.of_secrets import SECRETS
 from tests.mutation.of_verbs import VERBS
+from tests.mutation.of_waiting import WAITING
 
 __all__ = ["EQUIVALENT", "MUTANTS", "Mutant"]
 
@@ -35,7 +41,20 @@ class Mutant:
 
 MUTANTS = [
     Mutant(f"offload_backend/{file}", old, new, what, tests)
-    for group in (REFUSALS, COLLECTOR, VERBS, REWRITING, ADAPTERS, BLOBS)
+    for group in (
+        REFUSALS,
+        COLLECTOR,
+        VERBS,
+        REWRITING,
+        ADAPTERS,
+        BLOBS,
+        ENCRYPTION,
+        FAULTS,
+        HOSTILE,
+        ISOLATION,
+        SECRETS,
+        WAITING,
+    )
     for (file, tests), entries in group.items()
     for old, new, what in entries
 ]
