@@ -78,6 +78,8 @@ class Wire:
         until = time.monotonic() + self._timeout
         while True:
             left = min(until - time.monotonic(), self._patience.left)
+            if left <= 0:  # even if bytes are there: they may come one by one
+                raise TimeoutError
             self.connection.settimeout(max(min(left, MOMENT), _SHORTEST))
             try:
                 return act()

@@ -6,6 +6,7 @@ __all__ = ["WAITING"]
 
 _UNITS = ("tests/stores/test_retries.py", "-k", "patience or pause or obeyed or progress")
 _OBEYED = ("tests/stores/test_retries.py", "-k", "come_back")
+_TRICKLED = ("tests/stores/test_retries.py", "-k", "prolong")
 _SLOWLY = ("tests/stores/test_retries.py", "-k", "reads_slowly")
 _INTERRUPTED = ("tests/stores/test_retries.py", "-k", "interrupts and direct")
 _TRIGGERS = ("tests/airflow/test_triggerer_loop.py", "-k", "go_on")
@@ -20,6 +21,9 @@ WAITING = {
         ),
         ("max(at_least, min(seconds, last))", "max(at_least, seconds)", "the last try comes too late"),
         ("if last <= 0 or at_least > last:", "if last <= 0:", "who asks for a long pause is waited for in vain"),
+    ],
+    ("stores/s3_wire.py", _TRICKLED): [
+        ("            if left <= 0:", "            if False:", "bytes that trickle are waited for"),
     ],
     ("stores/s3_retries.py", _OBEYED): [
         ("patience.pause(pause, asked)", "patience.pause(pause, 0.0)", "Retry-After is not obeyed"),

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import signal
+import socket
 import threading
 import time
 from itertools import product
@@ -25,6 +26,7 @@ from offload_backend.stores.patience import (
     allowed_seconds,
     within,
 )
+from offload_backend.stores.s3_wire import Wire
 from tests.conftest import CREDENTIALS
 from tests.dead_servers import DEAD, Outage, dead_server, store_threads
 from tests.stores.conftest import MIB
@@ -126,6 +128,23 @@ def test_an_event_loop_is_kept_waiting_for_less():
 
     assert asyncio.run(on_a_loop()) == (ON_A_LOOP, 2)
     assert allowed_seconds(180) == 180
+
+
+def test_bytes_that_are_there_do_not_prolong_what_is_over():
+    """A server that trickles faster than we look would never be out of time otherwise."""
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b"x" * 100)
+    patience, memory = Patience(60), memoryview(bytearray(1))
+    wire = Wire(ours, patience, 60)
+    assert wire.receive(memory) == 1
+    patience.left = 0
+    for over in (lambda: wire.receive(memory), lambda: wire.send([memory])):
+        with pytest.raises(TimeoutError):
+            over()
+    patience.left = 60
+    assert wire.receive(memory) == 1
+    ours.close()
+    theirs.close()
 
 
 def opened(url, transport, give_up_after):
