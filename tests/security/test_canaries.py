@@ -7,7 +7,9 @@ import json
 import logging
 import secrets
 import socket
+import sqlite3
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -260,6 +262,22 @@ def test_a_row_that_somebody_wrote_is_not_quoted(watch, content, tmp_path):
             stores._core_store.set(TaskAddress("etl", "run", "load"), "key", envelope, expires_at=None)
             with watch.failing(OffloadError):
                 task.get("key")
+    assert watch.found() == set()
+
+
+def test_a_database_that_fails_is_not_given_away_with_what_it_was_to_store(watch, content, tmp_path):
+    with connect(tmp_path / "blobs", f"sqlite:///{tmp_path}/state.db") as stores:
+        task = task_of(stores)
+        task.set("key", content["text"])
+        with closing(sqlite3.connect(tmp_path / "state.db")) as database:
+            refuse = "SELECT RAISE(ABORT, 'not today')"
+            for verb in ("INSERT", "UPDATE"):
+                database.execute(
+                    f"CREATE TRIGGER no_{verb} BEFORE {verb} ON offload_task_state BEGIN {refuse}; END"
+                )
+        for key in ("key", "other"):
+            with watch.failing(OffloadError):
+                task.set(key, {content["key"]: content["text"]})
     assert watch.found() == set()
 
 
