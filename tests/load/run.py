@@ -148,13 +148,16 @@ def _empty(stores: Any, orders: Orders, processes: int, collector: Collector, fo
     for name in _writers(orders, processes):
         stores.task_store("load", name, "own").clear()
     stores.asset_store(name="shared").clear()
-    orphans = _blobs(found)
+    orphans = left = _blobs(found)
+    last = None
     for _ in range(ROUNDS):
-        if not _blobs(found):
+        if not left:
             break
         time.sleep(1.5)
-        collector.run("--min-age", "1s", "--quarantine", "1s")
-    return {"blobs without a row": len(orphans), "blobs left": len(_blobs(found))}
+        last = collector.run("--min-age", "1s", "--quarantine", "1s")
+        left = _blobs(found)
+    why = {"left": left[:5], "the last run": last} if left else {}
+    return {"blobs without a row": len(orphans), "blobs left": len(left), **why}
 
 
 def _blobs(found: Storage) -> list[str]:
