@@ -223,13 +223,22 @@ def refuse_unencrypted(settings: Settings, ref: BlobRef | PeerRef) -> None:
 def _require_seal(store: BlobStore, name: str, blob: BlobFile) -> None:
     """Raise :class:`CopiesRefusedError` unless the stored blob is as long as it should be and ends as it should.
 
-    Not every store keeps to the range that it is to copy, and nothing in its answer tells.
+    Not every store keeps to the range that it is to copy, and nothing in its answer tells. Raises
+    :class:`StoreError` as well, where the store does not answer or has no such blob.
     """
     end = bytearray(blob.seal)
     try:
         store.read_into(name, blob.size - blob.seal, memoryview(end), blob.size)
         if digest_of((end,)).hex() == blob.blake3:
             return
+    except BlobNotFoundError as error:
+        raise StoreError(
+            "the store does not have the blob that it has just taken",
+            reason="failed",
+            retryable=True,
+            location=error.location,
+            hint="set the key again; should it happen again, set [offload_backend] copy_unchanged = false",
+        ) from error
     except BlobCorruptError:
         pass
     store.delete([name])

@@ -11,33 +11,40 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
-from tests.faults.matrix import cases, layers_of
-from tests.faults.operations import OPERATIONS
+from tests.faults.matrix import Cells, cases, layers_of
+from tests.faults.operations import OPERATIONS, Operation
 from tests.faults.table import Tables, known, write
-from tests.faults.tried import tried
+from tests.faults.tried import SHARDS, tried
 
 
 def main(arguments: list[str]) -> int:
-    """How many tables could not be made, since a trial failed."""
+    """How many parts could not be made, since a trial failed."""
     jobs = [int(argument[2:]) for argument in arguments if argument.startswith("-j")]
     wanted = [argument for argument in arguments if not argument.startswith("-j")]
-    before, found, began = known(), {}, time.monotonic()
+    found, began, failed = Tables(), time.monotonic(), 0
+    chosen = [(operation.name, place) for operation, place in cases() if not wanted or operation.name in wanted]
     with ProcessPoolExecutor([*jobs, os.cpu_count()][0], mp_context=get_context("spawn")) as pool:
-        chosen = [(operation.name, place) for operation, place in cases() if not wanted or operation.name in wanted]
-        running = {pool.submit(tried, *case): case for case in chosen}
+        running = {pool.submit(tried, *case, shard): case for case in chosen for shard in range(SHARDS)}
         for done in as_completed(running):
-            error = done.exception()
-            if error is None:
-                found[running[done]], told = done.result()
-            told = f"{error}" if error else f"{told} trials"
-            print(f"{time.monotonic() - began:6.0f} s  {', '.join(running[done])}: {told}", flush=True)
-    tables: Tables = {operation.name: {} for operation in OPERATIONS}
-    for operation, place in cases():
-        layers = layers_of(operation, place)
-        kept = {key: cell for key, cell in before.get(operation.name, {}).items() if key[0][0] in layers}
-        tables[operation.name].update(found.get((operation.name, place), kept))
-    write(tables)
-    return len(chosen) - len(found)
+            name, place = running[done]
+            told = done.exception()
+            if told is None:
+                cells, told = done.result()
+                found.setdefault(name, {}).update(cells)
+            failed += bool(done.exception())
+            print(f"{time.monotonic() - began:6.0f} s  {name}, {place}: {told}", flush=True)
+    before = known()
+    write({operation.name: _merged(operation, found, before) for operation in OPERATIONS})
+    return failed
+
+
+def _merged(operation: Operation, found: Tables, before: Tables) -> Cells:
+    """The cells of an operation, place by place, row by row: those that were found, or else known before."""
+    cells = {**before.get(operation.name, {}), **found.get(operation.name, {})}
+    layers = [
+        layer for place in operation.places for layer in (place, "rows") if layer in layers_of(operation, place)
+    ]
+    return {key: cells[key] for layer in layers for key in cells if key[0][0] == layer}
 
 
 if __name__ == "__main__":

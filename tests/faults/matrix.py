@@ -51,14 +51,15 @@ class Matrix:
         return self.trial.place.reason_for_none(Aim(Step(*row), fault, ""))
 
     def aims(self) -> Iterator[Aim]:
-        """The first and the last step of each kind, with every fault, in both variants."""
+        """The first and the last step of each kind, of a collector the last, with every fault, in both variants."""
         for row in self.rows:
-            numbers = [step.number for step in self._steps if step[:2] == row]
+            all_numbers = [step.number for step in self._steps if step[:2] == row]
+            numbers = all_numbers[-1:] if self.trial.operation.collect else [all_numbers[0], all_numbers[-1]]
             for fault in FAULTS:
                 if self.reason(row, fault.name):
                     continue
                 for variant in fault.variants:
-                    for number in dict.fromkeys((numbers[0], numbers[-1])):
+                    for number in dict.fromkeys(numbers):
                         yield Aim(Step(*row, number), fault.name, variant)
 
     def look(self, aim: Aim) -> str:

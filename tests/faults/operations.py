@@ -174,6 +174,8 @@ def _expire(collector: Collector) -> Any:
         rows.close()
 
 
+COLLECTED = ("s3", "memory")
+"""The collector uses no more of a store than tasks do, and so does not meet a directory once more."""
 NEW = small("new")
 LARGE = large("new")
 OPERATIONS = [
@@ -192,9 +194,9 @@ OPERATIONS = [
     Operation("get, large", _large, "get", ("large",), reads=large("old"), places=("s3",)),
     Operation("delete", _adopted, "delete", ("a",), changes={"a": None}),
     Operation("clear", _adopted, "clear", changes={"a": None, "b": None}),
-    Operation("expire", _expired, collect=_expire, changes={"x": None, "y": None}),
-    Operation("mark", _marked, collect=mark),
-    Operation("purge", _marked, collect=lambda collector: purge(collector, delete=True)),
+    Operation("expire", _expired, collect=_expire, changes={"x": None, "y": None}, places=COLLECTED),
+    Operation("mark", _marked, collect=mark, places=COLLECTED),
+    Operation("purge", _marked, collect=lambda collector: purge(collector, delete=True), places=COLLECTED),
 ]
 
 

@@ -8,16 +8,20 @@ from pathlib import Path
 
 from moto.server import ThreadedMotoServer
 
+from tests.faults.kinds import FAULTS
 from tests.faults.matrix import Cells, Matrix, fill
 from tests.faults.operations import OPERATIONS
 from tests.faults.scenery import make_bucket, places
 from tests.faults.trial import Trial
 
-__all__ = ["tried"]
+__all__ = ["SHARDS", "tried"]
+
+SHARDS = 4
 
 
-def tried(name: str, place: str) -> tuple[Cells, int]:
-    """What is seen of one operation at one place, and in how many trials."""
+def tried(name: str, place: str, shard: int) -> tuple[Cells, int]:
+    """What is seen of one operation at one place and a part of the faults, one of ``SHARDS``; in how many trials."""
+    faults = {fault.name for fault in FAULTS[shard::SHARDS]}
     logging.disable(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -26,6 +30,7 @@ def tried(name: str, place: str) -> tuple[Cells, int]:
     [operation] = [operation for operation in OPERATIONS if operation.name == name]
     with tempfile.TemporaryDirectory() as folder, places(f"http://{host}:{port}", Path(folder)) as found:
         cells: Cells = {}
-        count = fill(Matrix(Trial(found[place], operation, Path(folder))), cells)
+        matrix = Matrix(Trial(found[place], operation, Path(folder)))
+        count = fill(matrix, cells, lambda aim: aim.fault in faults)
     server.stop()
-    return cells, count
+    return {key: cell for key, cell in cells.items() if key[1] in faults}, count
