@@ -20,7 +20,7 @@ SHARDS = 4
 
 
 def tried(name: str, place: str, shard: int) -> tuple[Cells, int]:
-    """What is seen of one operation at one place and a part of the faults, one of ``SHARDS``; in how many trials."""
+    """What is seen of one operation at one place and one of ``SHARDS`` parts of the faults; in how many trials."""
     faults = {fault.name for fault in FAULTS[shard::SHARDS]}
     logging.disable(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
