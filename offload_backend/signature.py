@@ -14,8 +14,7 @@ from offload_backend.ref import is_ref, signature_of, to_sign
 from offload_backend.settings import Settings
 
 if TYPE_CHECKING:
-    from offload_backend.crypto import Keyring
-
+    
 __all__ = ["Signatures"]
 
 _PURPOSE = b"offload_backend signature of refs, version 1"
@@ -30,8 +29,7 @@ class Signatures:
     def __init__(self, settings: Settings) -> None:
         self._keys: Keyring | None = None
         if settings.signing_keys:
-            from offload_backend.crypto import Keyring
-
+            
             self._keys = Keyring("signing_keys", settings.signing_keys, settings)
         self._refuses_unsigned = settings.unsigned_refs == "refuse"
 
@@ -84,6 +82,13 @@ class Signatures:
         except OffloadError:
             return False
         return True
+
+
+def _keyring(settings: Settings) -> Keyring:
+    """Imported where there are keys: every task imports what is imported here."""
+    from offload_backend.crypto import Keyring
+
+    return Keyring("signing_keys", settings.signing_keys, settings)
 
 
 def _mac(secret: bytes, text: str) -> str:
