@@ -14,7 +14,8 @@ from offload_backend.ref import is_ref, signature_of, to_sign
 from offload_backend.settings import Settings
 
 if TYPE_CHECKING:
-    
+    from offload_backend.crypto import Keyring
+
 __all__ = ["Signatures"]
 
 _PURPOSE = b"offload_backend signature of refs, version 1"
@@ -27,10 +28,7 @@ class Signatures:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._keys: Keyring | None = None
-        if settings.signing_keys:
-            
-            self._keys = Keyring("signing_keys", settings.signing_keys, settings)
+        self._keys = _keyring(settings) if settings.signing_keys else None
         self._refuses_unsigned = settings.unsigned_refs == "refuse"
 
     def signed(self, text: str) -> str:
