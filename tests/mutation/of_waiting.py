@@ -7,7 +7,6 @@ __all__ = ["WAITING"]
 _UNITS = ("tests/stores/test_retries.py", "-k", "patience or pause or obeyed or progress")
 _OBEYED = ("tests/stores/test_retries.py", "-k", "come_back")
 _TRICKLED = ("tests/stores/test_retries.py", "-k", "prolong")
-_SLOWLY = ("tests/stores/test_retries.py", "-k", "reads_slowly")
 _INTERRUPTED = ("tests/stores/test_retries.py", "-k", "interrupts and direct")
 _TRIGGERS = ("tests/airflow/test_triggerer_loop.py", "-k", "go_on")
 
@@ -27,13 +26,6 @@ WAITING = {
     ],
     ("stores/s3_retries.py", _OBEYED): [
         ("patience.pause(pause, asked)", "patience.pause(pause, 0.0)", "Retry-After is not obeyed"),
-    ],
-    ("stores/s3_read.py", _SLOWLY): [
-        (
-            "patience.left = left  #",
-            "pass  #",
-            "who reads slowly is given up",
-        ),
     ],
     ("stores/s3_multipart.py", _INTERRUPTED): [
         ("            patience.cut(seconds / 2)\n", "            pass\n", "parts go on after an interruption"),
