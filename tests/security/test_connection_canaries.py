@@ -37,8 +37,11 @@ BAD_CONNECTIONS = {
 }
 
 
-@pytest.mark.parametrize("transport", ["direct", "fsspec"])
-@pytest.mark.parametrize("bad", BAD_CONNECTIONS)
+@pytest.mark.parametrize(
+    ("bad", "transport"),
+    [(bad, "direct") for bad in BAD_CONNECTIONS]
+    + [(bad, "fsspec") for bad in ("unreachable", "a line feed", "an odd endpoint", "a role")],
+)
 def test_a_connection_that_cannot_be_used_tells_no_secret(*, bad, transport, no_machine, monkeypatch, capfd):
     from tests import seam as seams
 
