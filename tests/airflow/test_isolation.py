@@ -132,6 +132,14 @@ def test_a_region_is_another_state(stores: Stores) -> None:
         assert not refused(read_task, ref, stores)
 
 
+def test_the_index_within_a_region_counts_where_airflow_tells_one(stores: Stores) -> None:
+    ref = written(TaskScope("d", "r", "t", 3))
+    with a_task(map_index=0, region_index=3):
+        assert not refused(read_task, ref, stores)
+    with a_task(map_index=3, region_index=0):
+        assert refused(read_task, ref, stores)
+
+
 def test_names_that_are_cut_are_compared_by_their_digest(stores: Stores) -> None:
     ref = written(TaskScope("d" * 300, "日" * 200, "t"))
     with a_task(dag_id="d" * 300, run_id="日" * 200):
@@ -167,7 +175,15 @@ def test_in_a_callback_and_in_a_trigger_the_state_of_the_task_is_read_of_whateve
         assert refused(read_task, theirs, stores) == (other.task_id + other.run_id + other.dag_id != "trd")
 
 
-@pytest.mark.parametrize("bound", [{}, {"ti_id": None, "dag_id": None, "run_id": None, "task_id": None}], ids=str)
+@pytest.mark.parametrize(
+    "bound",
+    [
+        {},
+        {"ti_id": None, "dag_id": None, "run_id": None, "task_id": None},
+        {"dag_id": "a user's own", "run_id": "r", "task_id": "t"},
+    ],
+    ids=str,
+)
 def test_where_no_task_can_be_told_all_of_the_kind_is_read(stores: Stores, bound: dict[str, Any]) -> None:
     task, asset = written(OTHERS[3]), written(AssetScope(uri="b"))
     with bound_contextvars(**bound):
