@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from offload_backend.blobstore import Buffer
 from offload_backend.stores.parts import size_of
 from offload_backend.stores.patience import Patience
-from offload_backend.stores.s3_client import asked, one_try
+from offload_backend.stores.s3_client import LeftAloneError, asked, one_try
 from offload_backend.stores.s3_objects import CopySource, SentPart, Target
 
 __all__ = ["Boto3Objects"]
@@ -111,19 +112,31 @@ class _Reader:
     def __init__(self, answer: dict[str, Any], patience: Patience) -> None:
         self._body = answer["Body"]
         self._patience = patience
+        self._is_left = False
         self.etag = str(answer.get("ETag", ""))
         self.content_range = str(answer.get("ContentRange", ""))
         length = answer.get("ContentLength")
         self.length = None if length is None else int(length)
 
     def read(self, size: int) -> bytes:
-        return bytes(one_try(lambda: self._body.read(size), self._patience))
+        return bytes(self._tried(lambda: self._body.read(size)))
 
     def readinto(self, buffer: memoryview) -> int:
-        return int(one_try(lambda: self._body.readinto(buffer[:_COPIED]), self._patience))
+        return int(self._tried(lambda: self._body.readinto(buffer[:_COPIED])))
 
     def close(self) -> None:
-        self._body.close()
+        if not self._is_left:  # to close it would wait for what still reads from it
+            self._body.close()
+
+    def _tried(self, call: Callable[[], Any]) -> Any:
+        try:
+            return one_try(call, self._patience, self._body.close)
+        except LeftAloneError:
+            self._is_left = True
+            # Without it, an answer that trickles would be read for ever. botocore does not hand out what can do it.
+            with suppress(AttributeError, OSError, ValueError):
+                self._body._raw_stream.shutdown()  # noqa: SLF001
+            raise
 
 
 def _joined(body: Sequence[Buffer]) -> bytes | bytearray:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
 __all__ = [
+    "LeftAloneError",
     "asked",
     "client_config",
     "client_maker",
@@ -79,17 +80,21 @@ def asked(call: Callable[[], Any], operation: str, location: str, patience: Pati
     return repeated(operation, location, patience, lambda: one_try(call, patience))
 
 
-def one_try(call: Callable[[], _T], patience: Patience) -> _T:
+class LeftAloneError(NoAnswerError):
+    """The patience has ended, and botocore goes on: it knows no limit for a whole request."""
+
+
+def one_try(call: Callable[[], _T], patience: Patience, if_left: Callable[[], object] = lambda: None) -> _T:
     """What ``call`` returns; for botocore's errors, those that every transport has.
 
-    Botocore knows no limit for a whole request, so that one may go on unheard of when the patience has ended.
+    A call that is left alone ends with ``if_left``, in a thread of its own.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        return within(patience, call)
+        return within(patience, call, if_left)
     except OutOfPatienceError:
-        raise NoAnswerError("ReadTimeoutError") from None
+        raise LeftAloneError("ReadTimeoutError") from None
     except ClientError as error:
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         wanted = seconds_asked(str(headers.get("retry-after", "")))
