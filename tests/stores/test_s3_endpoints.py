@@ -9,6 +9,7 @@ import pytest
 from boto3.session import Session
 from botocore.awsrequest import AWSResponse
 
+from offload_backend.errors import ConfigError
 from offload_backend.settings import Settings
 from offload_backend.stores.opening import open_store
 from offload_backend.stores.s3_boto3 import Boto3Objects
@@ -163,7 +164,6 @@ def test_without_a_region_requests_begin_in_the_one_where_buckets_are_looked_up(
         ("bucket", {"region_name": "us-iso-east-1"}, {}),
         ("bucket", {"region_name": "nowhere"}, {}),
         ("bucket", {"region_name": 5}, {}),
-        ("bucket", {"key": "only-a-key"}, {}),
         ("bucket", {"endpoint_url": "minio.example:9000"}, {}),
         ("bucket", {"endpoint_url": "https://user:hunter2@minio.example"}, {}),
         ("bucket", {"endpoint_url": "https://minio.example/?x=1"}, {}),
@@ -188,6 +188,13 @@ def test_what_is_unusual_is_left_to_boto3(files, monkeypatch, bucket, options, e
     assert directly(bucket, options) is None
     store = open_store(f"s3://{bucket}/state", Settings(storage_options=options))
     assert isinstance(store._transport(), Boto3Objects)
+
+
+@pytest.mark.parametrize("half", [{"key": "only-a-key"}, {"secret": "only-a-secret"}])
+def test_half_of_a_key_is_refused_without_being_repeated(half):
+    with pytest.raises(ConfigError) as caught:
+        open_store("s3://bucket/state", Settings(storage_options=half))
+    assert "only-a" not in str(caught.value)
 
 
 def test_a_damaged_file_of_aws_is_left_to_boto3(clean, monkeypatch, tmp_path):
