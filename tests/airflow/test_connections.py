@@ -31,7 +31,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3_server.S3]:
 def signers(s3: s3_server.S3, monkeypatch: pytest.MonkeyPatch, user: str, **connection: Any) -> set[str]:
     """Store and read back through a path; the access keys that signed."""
     monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__PATH", f"s3://{user}{s3.bucket}/state")
-    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__GIVE_UP_AFTER", "60s")
     if connection:
         monkeypatch.setenv("AIRFLOW_CONN_LAB", json.dumps({"conn_type": "aws", **connection}))
     seam = seams.start(monkeypatch, seams.OURS)

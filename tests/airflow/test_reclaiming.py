@@ -28,7 +28,7 @@ class Bucket:
         self.env = {
             "AIRFLOW__OFFLOAD_BACKEND__PATH": f"s3://lab@{s3.bucket}/{self.prefix}",
             "AIRFLOW__OFFLOAD_BACKEND__INLINE_LIMIT": "0",
-            "AIRFLOW__OFFLOAD_BACKEND__MAX_ATTEMPTS": "2",
+            "AIRFLOW__OFFLOAD_BACKEND__GIVE_UP_AFTER": "60s",
             "AIRFLOW_CONN_LAB": json.dumps(s3.connection()),
             **env,
         }

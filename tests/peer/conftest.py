@@ -34,7 +34,7 @@ class Worker:
             self.monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__PATH", path)
             self.monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__READ_PATHS", moved_from)
             self.monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__INLINE_LIMIT", "0")
-            self.monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__MAX_ATTEMPTS", "2")
+            self.monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__GIVE_UP_AFTER", "60s")
         self.seam.restart()
 
 
