@@ -45,7 +45,7 @@ test: $(VENV)/.test $(TORCH) $(TESTED34) ## ruff, mypy and every test, under Air
 	@OFFLOAD_AIRFLOW34_PYTHON=$(if $(TESTED34),$(CURDIR)/$(VENV34)/bin/python) $(PY) -m pytest $(ARGS)
 
 test-long: $(VENV)/.test ## every kill drill, every fault, a longer search by the state machine; an hour and more
-	@OFFLOAD_LONG=1 $(PY) -m pytest tests/drills tests/faults tests/lifecycle/stateful --timeout=3600 $(ARGS)
+	@OFFLOAD_LONG=1 $(PY) -m pytest tests/drills tests/faults tests/lifecycle/stateful tests/state/test_flat.py tests/stores/test_retries.py --timeout=3600 $(ARGS)
 
 load: $(VENV)/.test $(VENVGO)/.go ## 64 processes set and get while some are killed, requests fail and the collector deletes; minutes
 	@$(PY) -m tests.load $(ARGS)
