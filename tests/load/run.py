@@ -60,6 +60,7 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         with connect(core_store=url, **settings) as stores:
             stores.asset_store(name="shared").set("first", 1)  # the tables
         collector.command("gc", "adopt")
+        assert collector.exits["gc adopt: 0"], collector.said
         dice = random.Random(plan.seed)
         orders = Orders(settings, url, folder, plan.threads, plan.largest, plan.pause)
         storm = Storm(orders, plan.processes, plan.seconds_between_kills)

@@ -71,6 +71,7 @@ class _Soak:
     def run(self) -> dict[str, Any]:
         began = time.monotonic()
         self.collector.command("gc", "adopt")
+        assert self.collector.exits["gc adopt: 0"], self.collector.said
         self.site.start()
         with self._maintained():
             self._soak()
