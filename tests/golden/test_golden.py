@@ -158,20 +158,20 @@ def test_the_script_writes_today_what_it_wrote(file, tmp_path):
     assert (tmp_path / file).read_bytes() == (HERE / file).read_bytes()
 
 
-def test_a_blob_written_today_differs_at_most_in_its_compression(tmp_path):
+def test_a_blob_written_today_differs_at_most_in_its_compression_and_cut(tmp_path):
     write.write(tmp_path)
     golden = {entry["file"]: entry for entry in entries("sealed_v1.jsonl")}
     for line in (tmp_path / "sealed_v1.jsonl").read_text().splitlines():
         entry = json.loads(line)
         old, new = ((home / entry["file"]).read_bytes() for home in (SEALED, tmp_path / "sealed"))
         assert header_of(new) == header_of(old)
-        assert [raw for _, raw in seek_table(new)] == [raw for _, raw in seek_table(old)]
+        assert sum(raw for _, raw in seek_table(new)) == sum(raw for _, raw in seek_table(old))
         assert entry["name"] == golden[entry["file"]]["name"]
         was, now = parse_ref(golden[entry["file"]]["ref"]), parse_ref(entry["ref"])
         assert isinstance(was, BlobRef)
         assert isinstance(now, BlobRef)
-        assert (was.url, was.raw, was.seal, was.codec, was.frames, was.about) == (
-            now.url, now.raw, now.seal, now.codec, now.frames, now.about
+        assert (was.url, was.raw, was.codec, was.frames, was.about) == (
+            now.url, now.raw, now.codec, now.frames, now.about
         )  # fmt: skip
         assert was.digest == blake3.blake3(old[-was.seal :]).hexdigest()
         assert was.size == len(old)

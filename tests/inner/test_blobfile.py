@@ -188,7 +188,7 @@ def test_a_large_view_has_the_same_frames_whatever_came_before_and_comes_after(b
 
 def test_small_views_and_bytes_share_frames():
     pieces = [memoryview(NOISE)[: OWN_FRAME - 1], b"x", memoryview(bytearray(OWN_FRAME - 1)), bytearray(OWN_FRAME)]
-    assert [raw for _, raw in seek_table(Stored(*pieces).data)] == [0, FLOW, FLOW, FLOW - 1, 0]
+    assert [raw for _, raw in seek_table(Stored(*pieces).data)] == [0, *[FLOW] * 5, FLOW - 1, 0]
 
 
 @QUICK
