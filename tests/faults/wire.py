@@ -87,9 +87,9 @@ class Wire:
             do = lambda: ask(pool, method, target, headers, *rest)  # noqa: E731
             return self._struck(steps, fault, headers, do, patience)
 
-        def waited(patience: Patience, call: Any) -> Any:
+        def waited(patience: Patience, *rest: Any) -> Any:
             _patience.set(patience)
-            return within(patience, call)
+            return within(patience, *rest)
 
         URLLib3Session.send, Connections.ask, s3_client.within = sent, asked, waited
         try:
