@@ -16,7 +16,7 @@ from tests.faults.table import DOCUMENT, known, write
 from tests.faults.trial import Trial
 
 LONG = bool(os.environ.get("OFFLOAD_LONG"))
-WHOLE = {("set", "s3"), ("get", "s3")}
+WHOLE = {("set", "s3"), ("get", "s3"), ("get, large", "s3")}
 SHARE = 7
 _ANEW = "run python -m tests.faults and look at what has changed"
 

@@ -7,6 +7,7 @@ __all__ = ["FAULTS"]
 _MATRIX = "tests/faults/test_matrix.py"
 _SET = (_MATRIX, "-k", "set-s3")
 _LARGE = (_MATRIX, "-k", "large-s3")
+_READ = (_MATRIX, "-k", "get and large")
 _FILES = (_MATRIX, "-k", "set-file")
 _DELETE = (_MATRIX, "-k", "delete-s3")
 
@@ -43,7 +44,7 @@ FAULTS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             "what was not published stays behind",
         ),
     ],
-    ("blobfile/reader.py", _LARGE): [
+    ("blobfile/reader.py", _READ): [
         (
             "    if digest_of((frame,)) != place.digest:\n",
             "    if False:\n",
