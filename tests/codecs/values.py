@@ -97,9 +97,10 @@ def _portrait(value: Any, met: dict[int, int]) -> Any:  # noqa: PLR0911
         return cls, value, value.is_safe
     if isinstance(value, (date, time, timedelta, timezone, ZoneInfo)):
         return cls, repr(value), getattr(value, "fold", None), _portrait(getattr(value, "tzinfo", None), met)
-    if id(value) in met and not isinstance(value, (tuple, frozenset, slice)):
-        return "met", met[id(value)]
-    met[id(value)] = len(met)
+    if not isinstance(value, (tuple, frozenset, slice)):
+        if id(value) in met:
+            return "met", met[id(value)]
+        met[id(value)] = len(met)
     return cls, *(_portrait(part, met) if type(part) is not str else part for part in _parts(value, met))
 
 

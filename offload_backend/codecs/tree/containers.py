@@ -76,7 +76,8 @@ class Frozen(_Kind):
         return writer.items(list(value))
 
     def decode(self, facts: Json, version: int, reader: Reader) -> Any:
-        return _distinct(self.cls, reader.items(facts)) if self.cls is frozenset else tuple(reader.items(facts))
+        is_set = self.cls is frozenset
+        return _distinct(self.cls, facts, reader) if is_set else tuple(reader.items(facts))
 
 
 class Set(_Kind):
@@ -86,7 +87,7 @@ class Set(_Kind):
         return _hashed(_sorted(value), writer)
 
     def decode(self, facts: Json, version: int, reader: Reader) -> set[Any]:
-        return cast("set[Any]", _distinct(set, reader.items(facts)))
+        return cast("set[Any]", _distinct(set, facts, reader))
 
     def empty(self, facts: Json, version: int, reader: Reader) -> set[Any]:
         return set()
@@ -114,9 +115,10 @@ class Mapping(_Kind):
 
     def fill(self, value: Any, facts: Json, version: int, reader: Reader) -> None:
         listed = exactly(facts, list)
-        keys, values = map(reader.items, fields(listed[:2], 2))
-        if len(keys) != len(values) or not are_spread(keys):
-            raise ValueError("as many keys as values belong to a dict, and they differ in their hashes")
+        of_keys, of_values = fields(listed[:2], 2)
+        keys, values = cast("TreeReader", reader).hashed(of_keys), reader.items(of_values)
+        if len(keys) != len(values):
+            raise ValueError("as many keys as values belong to a dict")
         entries = zip(keys, values, strict=True)
         dict.update(value, entries) if self.cls is not OrderedDict else value.update(entries)
         if len(value) != len(keys):
@@ -267,9 +269,8 @@ def _are_distinct(elements: list[Any]) -> bool:
         return False
 
 
-def _distinct(make: Callable[[list[Any]], Any], elements: list[Any]) -> Any:
-    if not are_spread(elements):
-        raise ValueError("too many elements of a set have one hash")
+def _distinct(make: Callable[[list[Any]], Any], node: Json, reader: Reader) -> Any:
+    elements = cast("TreeReader", reader).hashed(node)
     made = make(elements)
     if len(made) != len(elements):
         raise ValueError("an element of a set comes twice")

@@ -38,14 +38,14 @@ class Weights:
         self._noted: dict[int, int] = {}
 
     def note(self, value: Any) -> None:
-        """To be called with every shared object, once all that it holds were noted; they must stay alive.
-
-        Raises :class:`ValueError` for one whose hash would take too long.
-        """
+        """To be called with every shared object, once all that it holds were noted; they must stay alive."""
         if isinstance(value, tuple):
-            self._noted[id(value)] = weight = self._weight(value)
-            if weight > _HEAVIEST:
-                raise ValueError("a tuple that holds the same ones too many times")
+            self._noted[id(value)] = self._weight(value)
+
+    def check(self, elements: list[Any]) -> None:
+        """Raise :class:`ValueError` for elements whose hashes would take too long."""
+        if any(self._weight(element) > _HEAVIEST for element in elements if isinstance(element, tuple)):
+            raise ValueError("a tuple that holds the same ones too many times, and is to be hashed")
 
     def _weight(self, value: Any) -> int:
         noted = self._noted.get(id(value))

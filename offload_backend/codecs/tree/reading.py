@@ -9,7 +9,7 @@ from offload_backend.codecs.tree.allowed import ClassPolicy, class_named
 from offload_backend.codecs.tree.classes import CLASSES
 from offload_backend.codecs.tree.containers import CONTAINERS, LIST
 from offload_backend.codecs.tree.facts import exactly, shown
-from offload_backend.codecs.tree.hashes import Weights
+from offload_backend.codecs.tree.hashes import Weights, are_spread
 from offload_backend.codecs.tree.kinds import Fillable, Json, Kind, kind_tagged, missing_library
 from offload_backend.codecs.tree.leaves import LEAVES
 from offload_backend.codecs.tree.memory import Memory, NewBytes
@@ -88,6 +88,17 @@ class TreeReader:
         if not 0 <= exactly(number, int) < len(self._sizes):
             raise ValueError(f"there is no buffer {number}")
         return self._sizes[number]
+
+    def hashed(self, node: Json) -> list[Any]:
+        """The list that :meth:`TreeWriter.hashed` gave this node for.
+
+        Raises :class:`ValueError` for elements whose hashing would take too long.
+        """
+        elements = self.items(node)
+        self._weights.check(elements)
+        if not are_spread(elements):
+            raise ValueError("too many elements of a set, or keys of a dict, have one hash")
+        return elements
 
     def buffer(self, number: int) -> memoryview:
         """See :class:`~offload_backend.codecs.tree.kinds.Reader`."""
