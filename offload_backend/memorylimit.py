@@ -46,15 +46,18 @@ def within_memory(raw: int) -> Iterator[None]:
 
 def _of_machine() -> Iterator[int]:
     with suppress(AttributeError, OSError, ValueError):
-        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        pages = os.sysconf("SC_PHYS_PAGES")
+        if pages > 0:  # -1 where it cannot be told
+            yield os.sysconf("SC_PAGE_SIZE") * pages
 
 
 def _of_process() -> Iterator[int]:
     with suppress(ImportError):
         import resource
 
-        for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
-            soft, _ = resource.getrlimit(kind)
+        for name in ("RLIMIT_AS", "RLIMIT_DATA"):
+            kind = getattr(resource, name, None)  # not everywhere
+            soft = resource.RLIM_INFINITY if kind is None else resource.getrlimit(kind)[0]
             if soft != resource.RLIM_INFINITY:
                 yield soft
 
@@ -62,11 +65,14 @@ def _of_process() -> Iterator[int]:
 def _of_control_groups(groups: Path, mount: Path) -> Iterator[int]:
     """Of the process's group and of all above it, in either version of control groups."""
     try:
-        lines = groups.read_text(encoding="utf-8").splitlines()
+        lines = groups.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, colon, rest = line.partition(":")
+        controllers, second, path = rest.partition(":")
+        if not colon or not second:
+            continue
         if not controllers:
             folder, name = mount, "memory.max"
         elif "memory" in controllers.split(","):

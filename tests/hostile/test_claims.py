@@ -83,15 +83,27 @@ def test_memory_that_does_not_suffice_is_an_error_of_ours(stores, monkeypatch):
         ("4:memory:/a\n3:cpu:/c\n", {"memory/a/memory.limit_in_bytes": "700\n"}, [700]),
         ("4:memory,cpu:/a\n0::/\n", {"memory/memory.limit_in_bytes": "800", "memory.max": "600"}, [800, 600]),
         ("0::/gone\n", {}, []),
+        ("\nnothing\n0:half\n0::/\n", {"memory.max": "500"}, [500]),
+        ("0::/caf\udce9\n", {"memory.max": "500"}, [500]),
     ],
 )
 def test_the_limits_of_control_groups_count(tmp_path, lines, files, limits):
-    (tmp_path / "cgroup").write_text(lines)
+    (tmp_path / "cgroup").write_text(lines, encoding="utf-8", errors="surrogateescape")
     for name, text in files.items():
         (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "fs" / name).write_text(text)
     assert list(memorylimit._of_control_groups(tmp_path / "cgroup", tmp_path / "fs")) == limits
     assert list(memorylimit._of_control_groups(tmp_path / "no such file", tmp_path)) == []
+
+
+def test_what_a_system_cannot_tell_is_no_limit(monkeypatch):
+    import resource
+
+    monkeypatch.setattr(memorylimit.os, "sysconf", lambda name: -1)
+    assert list(memorylimit._of_machine()) == []
+    monkeypatch.delattr(resource, "RLIMIT_AS")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (7, 9))
+    assert list(memorylimit._of_process()) == [7]
 
 
 def test_this_machine_has_a_limit():
