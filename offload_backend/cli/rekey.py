@@ -131,12 +131,12 @@ def _as_table(report: RewriteReport, places: dict[str, str], several: list[str])
 
 
 def _remarks(report: RewriteReport) -> list[tuple[int, str]]:
-    here = "that name no blob of their own row here"
+    here, keep = "that name no blob of their own row here", "keep their keys, and accept those without"
     return [
         (report.failures, f"{report.failures:,} rows could not be rewritten"),
         (report.stopped, "the store failed again and again: the other rows were left alone"),
         (report.changed, f"{report.changed:,} rows were written anew or are held by somebody: look again later"),
-        (report.elsewhere, f"{report.elsewhere:,} refs {here} need it and stay: keep their keys"),
+        (report.elsewhere, f"{report.elsewhere:,} refs {here} need it and stay: {keep}"),
         (report.archived, f"{report.archived:,} rows in archives need it and stay: keep their keys, or drop them"),
         (report.deleted, f"{report.deleted:,} old blobs deleted"),
         (
