@@ -185,6 +185,7 @@ COMMANDS = {
     "gc run": ["gc", "run", "--delete"],
     "gc status": ["gc", "status"],
     "verify": ["verify", "--contents"],
+    "rekey": ["rekey", "--grace", "0s"],
     "expire": ["expire", "--delete"],
     "erase": ["erase", "--dag", "etl", "--delete", "--accept", "running"],
 }
@@ -209,6 +210,8 @@ def operate(open_as, guarded, transport, monkeypatch, tmp_path):
         options = Settings(storage_options=guarded.user(policy)).storage_options.get_secret_value()
         monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__STORAGE_OPTIONS", options)
         monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__TRANSPORT", transport)
+        monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__ENCRYPTION_KEYS", "k1=env:RIGHTS_KEY")
+        monkeypatch.setenv("RIGHTS_KEY", "ab" * 32)
         place = ["--path", guarded.path, "--core-store", f"sqlite:///{tmp_path}/state.db"]
         return CliRunner().invoke(app, [*COMMANDS[command], *place])
 
