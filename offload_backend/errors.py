@@ -8,8 +8,8 @@
     ├── UnsupportedValueError        (TypeError)    change the value; .path names the element
     ├── BlobNotFoundError            (LookupError)  the row names a blob that is gone
     ├── BlobCorruptError                            the blob is not the one that was written
-    ├── ForeignRefError              (ValueError)   the ref points outside the allowed locations
-    ├── UnreadableBlobError                         upgrade, or install what the message names
+    ├── ForeignRefError              (ValueError)   the ref may not be read here, or nobody with a key made it
+    ├── UnreadableBlobError                         upgrade, or install or configure what the message names
     │   └── WrongKeyError                           give the key that the blob was encrypted with
     ├── StoreError                                  mend access or retry; .retryable tells which
     ├── CoreStoreError                              the same, for the database that holds the rows
@@ -120,11 +120,11 @@ class BlobCorruptError(OffloadError):
 
 
 class ForeignRefError(OffloadError, ValueError):
-    """A ref points outside the locations this deployment may read, or was not written by it."""
+    """A ref leads to what its row may not read (another place, deployment or state), or was not made here."""
 
 
 class UnreadableBlobError(OffloadError):
-    """The blob is whole but this installation cannot read it: newer format, unknown codec, missing extra."""
+    """The blob is whole but this installation cannot read it: newer format, unknown codec, missing extra or key."""
 
 
 class WrongKeyError(UnreadableBlobError):
