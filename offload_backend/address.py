@@ -15,7 +15,7 @@ import re
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
@@ -25,10 +25,13 @@ __all__ = [
     "BlobName",
     "StateAddress",
     "TaskAddress",
+    "address_of_header",
     "address_of_scope",
     "blob_name",
     "blob_scope",
     "deployment_prefix",
+    "header_facts",
+    "is_header_of",
     "new_blob_id",
     "parse_blob_name",
     "without_index",
@@ -147,6 +150,32 @@ def address_of_scope(scope: str) -> StateAddress | None:
     address = _task_of(rest.split("/")) if kind == "task" else _asset_of(rest) if kind == "asset" else None
     # Whatever the way there, an address counts only if it leads back to where it came from.
     return address if address is not None and _scope(address) == scope else None
+
+
+def header_facts(address: StateAddress, key: str) -> dict[str, Any]:
+    """What a blob's header says of whose state it is."""
+    if isinstance(address, AssetAddress):
+        asset = {"name": address.name} if address.name is not None else {"uri": address.uri}
+        return {"asset": asset, "key": key}
+    task = {"dag": address.dag_id, "run": address.run_id, "task": address.task_id, "index": address.map_index}
+    return {"task": {**task, "region": str(address.region_id)} if address.region_id else task, "key": key}
+
+
+def address_of_header(header: dict[str, Any]) -> StateAddress:
+    """Whose state a blob is, by its header. Raises anything for a header that does not say it as it should."""
+    if "asset" in header:
+        return AssetAddress(**header["asset"])
+    task = header["task"]
+    region = UUID(task["region"]) if "region" in task else None
+    return TaskAddress(task["dag"], task["run"], task["task"], task["index"], region)
+
+
+def is_header_of(blob: BlobName, header: dict[str, Any]) -> bool:
+    """Whether the header is of the state and the key that the blob's name tells."""
+    try:
+        return blob_scope(address_of_header(header), header["key"]) == (blob.scope, blob.key)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
 
 
 def _task_of(segments: list[str]) -> TaskAddress | None:

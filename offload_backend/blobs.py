@@ -7,10 +7,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from offload_backend.address import AssetAddress, StateAddress, blob_name, blob_scope, new_blob_id
+from offload_backend.address import (
+    BlobName,
+    StateAddress,
+    blob_name,
+    blob_scope,
+    header_facts,
+    is_header_of,
+    new_blob_id,
+)
 from offload_backend.blobfile import (
     BlobFile,
     SealedBlob,
@@ -88,8 +97,7 @@ class Blobs:
         key_id, secret = self._keys().to_write() if limits.encryption_keys else ("", None)
         header = {
             "id": blob_id,
-            **_identity(address),
-            "key": key,
+            **header_facts(address, key),
             "codec": codec.name,
             "created": datetime.now(tz=timezone.utc).isoformat(timespec="milliseconds"),
             **({"encrypted": key_id} if key_id else {}),
@@ -160,7 +168,7 @@ class Blobs:
         blob = self._stores.blob_named(name, is_own)
         row = blob.scope, blob.key
         self._recent.remember(row, name, ())  # who sets the key again after damage must not get copies of it
-        source = self._source(ref, store, name, blob.id)
+        source = self._source(ref, store, name, blob)
         value = codec.decode(source)
         copying = self._copying and isinstance(store, CopiesRanges) and ref.frames == "sealed"
         if copying and isinstance(source, SealedBlob):
@@ -170,13 +178,13 @@ class Blobs:
     def open(self, ref: BlobRef) -> Source:
         """The encoded value in the blob, verified as it is read. Raises as :meth:`read`."""
         store, name = self._stores.find(ref.url)
-        return self._source(ref, store, name, self._stores.blob_named(name).id)
+        return self._source(ref, store, name, self._stores.blob_named(name))
 
-    def _source(self, ref: BlobRef, store: BlobStore, name: str, blob_id: str) -> Source:
+    def _source(self, ref: BlobRef, store: BlobStore, name: str, blob: BlobName) -> Source:
         self._refuse_large(ref)
         refuse_unencrypted(self._settings, ref)
         if ref.frames == "zstd":
-            whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob_id)
+            whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob.id)
             return HeldSource(whole)
         return SealedBlob(
             lambda start, memory: store.read_into(name, start, memory, ref.size),
@@ -184,9 +192,10 @@ class Blobs:
             raw=ref.raw,
             seal=ref.seal,
             blake3=ref.digest,
-            blob_id=blob_id,
+            blob_id=blob.id,
             concurrency=self._settings.concurrency,
             keys=self._keys().reader(ref.key) if ref.frames == "encrypted" else None,
+            confirm=partial(_require_state, blob) if ref.frames == "encrypted" else None,
         )
 
     def _keys(self) -> Keyring:
@@ -220,6 +229,15 @@ def refuse_unencrypted(settings: Settings, ref: BlobRef | PeerRef) -> None:
         )
 
 
+def _require_state(blob: BlobName, header: dict[str, Any]) -> None:
+    """Raise :class:`BlobCorruptError` for a header of other state than the blob's name says.
+
+    A name can be had without a key, by copying the blob; what was encrypted with the header cannot.
+    """
+    if not is_header_of(blob, header):
+        raise BlobCorruptError("the blob was encrypted for other state than its name says")
+
+
 def _require_seal(store: BlobStore, name: str, blob: BlobFile) -> None:
     """Raise :class:`CopiesRefusedError` unless the stored blob is as long as it should be and ends as it should.
 
@@ -249,13 +267,6 @@ def _seconds_since_boot() -> float:
     """Also counts the time a machine is suspended, where the system can tell."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
-
-
-def _identity(address: StateAddress) -> dict[str, Any]:
-    if isinstance(address, AssetAddress):
-        return {"asset": {"name": address.name} if address.name is not None else {"uri": address.uri}}
-    task = {"dag": address.dag_id, "run": address.run_id, "task": address.task_id, "index": address.map_index}
-    return {"task": {**task, "region": str(address.region_id)} if address.region_id else task}
 
 
 @contextmanager

@@ -27,6 +27,9 @@ Target = tuple[int, memoryview]
 Fetch = Callable[[int, memoryview], None]
 """Fill memory with the stored bytes from a place on."""
 
+Confirm = Callable[[dict[str, Any]], None]
+"""Raise for a header that the blob cannot have."""
+
 Stored = Callable[[int, int], memoryview]
 """So many stored bytes from a place on, until the thread asks for others."""
 
@@ -51,7 +54,8 @@ class SealedBlob:
     verified by the seal, and the seal by the ref. With ``keys`` the blob has to be an encrypted one, of which
     every frame is what was encrypted with one of them. Raises :class:`BlobCorruptError` for whatever is not
     what the ref pins, here and in every method, and what ``fetch`` raises; for an encrypted blob also
-    :class:`WrongKeyError`, and what ``keys`` raises.
+    :class:`WrongKeyError`, and what ``keys`` raises. ``confirm`` gets the header whenever that is read, and may
+    raise.
     """
 
     def __init__(
@@ -65,10 +69,11 @@ class SealedBlob:
         blob_id: str,
         concurrency: int,
         keys: Keys | None = None,
+        confirm: Confirm | None = None,
     ) -> None:
         self.size = raw
         self.verified: dict[int, tuple[bytes, int, int]] = {}
-        self._blob_id = blob_id
+        self._blob_id, self._confirm = blob_id, confirm
         self._is_held = size <= WHOLE
         if not 0 < seal <= min(size, most_sealed_bytes(raw)):
             raise BlobCorruptError(f"a blob of {size} bytes has no seal of {seal}")
@@ -194,6 +199,8 @@ class SealedBlob:
             raise BlobCorruptError("the header is not alone in its frame")
         if header.get("id") != self._blob_id:
             raise BlobCorruptError(f"the header names the blob {header.get('id')!r}, the ref {self._blob_id!r}")
+        if self._confirm is not None:
+            self._confirm(header)
         return header
 
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
-from uuid import UUID
 
 from offload_backend.address import (
-    AssetAddress,
     StateAddress,
-    TaskAddress,
+    address_of_header,
     address_of_scope,
     blob_scope,
     parse_blob_name,
@@ -164,17 +162,9 @@ def _claim(root: Root, layout: Layout, location: str, cutoff: datetime) -> tuple
 def _address_in_header(store: BlobStore, scope: str, name: str) -> StateAddress | None:
     try:
         header = header_at_start(store.get_range(name, 0, MAX_HEADER))
-        address = _address_of_header(header)
+        address = address_of_header(header)
     except (BlobNotFoundError, BlobCorruptError, UnreadableBlobError, ForeignRefError):
         return None
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return address if blob_scope(address, "")[0] == scope else None
-
-
-def _address_of_header(header: dict[str, Any]) -> StateAddress:
-    if "asset" in header:
-        return AssetAddress(**header["asset"])
-    task = header["task"]
-    region = UUID(task["region"]) if "region" in task else None
-    return TaskAddress(task["dag"], task["run"], task["task"], task["index"], region)

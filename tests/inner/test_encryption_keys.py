@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import pickle
 from collections.abc import Iterable, Sequence
+from uuid import UUID
 
 import pytest
 
+from offload_backend.address import AssetAddress, TaskAddress, blob_name
 from offload_backend.blobstore import Stretch
 from offload_backend.configuration import read_configuration
 from offload_backend.crypto import Keyring, Secret
@@ -280,6 +282,29 @@ def test_where_everything_is_encrypted_nothing_else_is_believed(stores):
         strict.look(plain)
     assert strict.resolve(strict.offload(BIG, TASK, "k")) == BIG
     assert stores.offloader(unencrypted_blobs="refuse").resolve(plain) == BIG
+
+
+STATES = [
+    (TaskAddress("dag", "run", "other", 3, UUID(int=7)), "k"),
+    (TaskAddress("d" * 200, "run/é", "other"), "k" * 400 + "\ud800"),
+    (AssetAddress(name="orders"), "k"),
+    (AssetAddress(uri="s3://orders/" + "x" * 200), "."),
+]
+
+
+@pytest.mark.parametrize(("address", "key"), [*STATES, (TASK, "other")])
+@pytest.mark.parametrize("value", [BIG, bytes(100_000)], ids=["json", "tree"])
+def test_a_blob_that_was_copied_under_the_name_of_other_state_is_no_value_of_it(stores, value, address, key):
+    offloader = stores.offloader(**ONE, inline_limit=0)
+    text = offloader.offload(value, TASK, "k")
+    name, store = name_in(text), stores.at["s3://bucket/prefix"]
+    blob_id, _, extension = name.rpartition("/")[2].partition(".")
+    copy = blob_name("default", address, key, blob_id, extension)
+    store.put(copy, store.get(name))
+    with pytest.raises(BlobCorruptError, match="encrypted for other state than its name says"):
+        offloader.resolve(text.replace(name, copy))
+    assert offloader.resolve(text) == value
+    assert offloader.resolve(offloader.offload(value, address, key)) == value
 
 
 def test_a_view_of_an_encrypted_tree(stores):
