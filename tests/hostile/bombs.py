@@ -131,6 +131,8 @@ def of_the_rest() -> dict[str, Bomb]:
     rows = tagged("scipy.sparse", {"class": "lil_array", "shape": [1, MANY], "parts": parts})
     shared = [array(0, "<i8", MANY), array(1, "<i8", 1), array(2, "<i8", MANY)]
     doubled = [tagged("tuple", [ref(number + 1), ref(number + 1)]) for number in range(60)] + [tagged("tuple", [])]
+    heavy = [tagged("tuple", [ref(n + 1), ref(n + 1)]) for n in range(28)] + [tagged("tuple", [])]
+    many = [tagged("tuple", [ref(0), number]) for number in range(1000)]
     ordered = tagged("collections.ordereddict", [[], [], ref(0)])
     tuples = [tagged("tuple", list(each)) for each in product([-1, -2], repeat=14)]
     sparse_buffers = [bytes(8 * MANY), MANY.to_bytes(8, "little"), bytes(8 * MANY)]
@@ -147,6 +149,10 @@ def of_the_rest() -> dict[str, Bomb]:
         "keys of one hash": ({"value": tagged("dict", [tuples, [0] * len(tuples)])}, []),
         "tuples of one hash": ({"value": tagged("set", tuples)}, []),
         "a tuple of two of two of two": ({"value": tagged("set", [ref(0)]), "shared": doubled}, []),
+        "many of a tuple of two of two": ({"value": tagged("set", many), "shared": heavy}, []),
+        "many sets of a tuple of two of two": (
+            {"value": [tagged("set", [each]) for each in many], "shared": heavy}, [],
+        ),
         "a buffer beyond its message": _overlong_polars(),
     }  # fmt: skip
 

@@ -19,7 +19,7 @@ _RANDOM = frozenset({str, bytes})
 """Types whose hashes differ from process to process."""
 
 _HEAVIEST = 10**9
-"""Steps of a hash; some seconds."""
+"""Steps of all hashes of a value; some seconds."""
 
 
 def are_spread(elements: list[Any]) -> bool:
@@ -36,6 +36,7 @@ class Weights:
 
     def __init__(self) -> None:
         self._noted: dict[int, int] = {}
+        self._spent = 0
 
     def note(self, value: Any) -> None:
         """To be called with every shared object, once all that it holds were noted; they must stay alive."""
@@ -43,9 +44,12 @@ class Weights:
             self._noted[id(value)] = self._weight(value)
 
     def check(self, elements: list[Any]) -> None:
-        """Raise :class:`ValueError` for elements whose hashes would take too long."""
-        if any(self._weight(element) > _HEAVIEST for element in elements if isinstance(element, tuple)):
-            raise ValueError("a tuple that holds the same ones too many times, and is to be hashed")
+        """Raise :class:`ValueError` where hashing these, and what was checked before, would take too long."""
+        if not self._noted:
+            return  # what nothing shares takes as many steps as it has bytes
+        self._spent += sum(self._weight(element) for element in elements if isinstance(element, tuple))
+        if self._spent > _HEAVIEST:
+            raise ValueError("tuples that hold the same ones too many times, and are to be hashed")
 
     def _weight(self, value: Any) -> int:
         noted = self._noted.get(id(value))
