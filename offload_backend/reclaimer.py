@@ -153,8 +153,10 @@ class Reclaimer:
             known = refs.rows.get(row)
             if known is None:
                 return []
-            before = _dead_before(row, known, named)
-            return refs.take(lambda each: each.met < before and _is_over(each, asked_by), row)
+            before, blob = _dead_before(row, known, named), _blob_in(named)
+            return refs.take(
+                lambda each: each.met < before and _blob_in(each.text) != blob and _is_over(each, asked_by), row
+            )
 
     def died(self, row: Row) -> list[str]:
         """The task is at its end and the row is gone, beyond doubt: what is dead, as :meth:`superseded`."""
@@ -225,3 +227,8 @@ def _dead_before(row: Row, known: KnownRow, named: str) -> int:
     if is_ref(named) and not row[0].startswith("asset/"):
         return 0
     return known.last_write
+
+
+def _blob_in(text: str) -> str:
+    """The URL of the blob: a ref that ``offload rekey`` has signed anew is another text for the same one."""
+    return text.partition("#")[0]

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from offload_backend.address import blob_scope
+from offload_backend.address import AssetAddress, blob_scope
+from offload_backend.lifecycle.rekey import Rekeying
 from tests.inner.stores import TASK, Worker
 
 
@@ -51,3 +52,22 @@ def test_at_the_end_of_a_task_the_refs_of_a_thread_that_is_still_alive_stay(stor
     may_end.set()
     thread.join()
     assert worker.reclaimer.outlived(row, mine[-1]) == theirs
+
+
+@pytest.mark.parametrize("address", [TASK, AssetAddress(name="orders")])
+@pytest.mark.parametrize("is_read", [True, False], ids=["and read", "and not read"])
+def test_at_the_end_of_a_task_the_blob_of_a_ref_that_was_signed_anew_meanwhile_stays(
+    stores, monkeypatch, address, is_read
+):
+    monkeypatch.setenv("SIGN_ONE", "1" * 64)
+    monkeypatch.setenv("SIGN_TWO", "2" * 64)
+    worker = Worker(stores, signing_keys="s1=env:SIGN_ONE s2=env:SIGN_TWO")
+    newer = stores.offloader(signing_keys="s2=env:SIGN_TWO s1=env:SIGN_ONE")
+    worker.set(0, address)
+    signed_anew = Rekeying(newer.settings, stores.open).remade(worker.set(1, address), address, "k")
+    if is_read:
+        worker.reclaimer.read(signed_anew)
+    else:
+        worker.set(2, address)  # and Airflow refuses the row
+    worker.reclaimer.delete(worker.reclaimer.outlived(blob_scope(address, "k"), signed_anew))
+    assert worker.offloader.resolve(signed_anew) == 1
