@@ -18,6 +18,8 @@ __all__ = ["Ask", "fill_buffer", "read_object"]
 CHUNK = 1024 * 1024
 _PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+_DOUBLINGS = 8
+"""Beyond the longest pause; of thousands of tries the power would be too large for a number."""
 _RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)", re.ASCII)
 _Piece = TypeVar("_Piece", bytes, memoryview)
 _log = logging.getLogger(__name__)
@@ -95,7 +97,7 @@ def _pieces(
         except NoAnswerError as error:
             broken = 1 if offset - began >= CHUNK else broken + 1
             _log.info("the answer broke off after %d bytes: %s", offset, location)
-            if not patience.pause(min(_LONGEST_PAUSE, _PAUSE * 2.0**broken)):
+            if not patience.pause(min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(broken, _DOUBLINGS))):
                 raise s3_error(error, "GetObject", location) from error
         else:
             return

@@ -15,6 +15,8 @@ __all__ = ["repeated"]
 
 _PAUSE = 1.0
 _LONGEST_PAUSE = 20.0
+_DOUBLINGS = 8
+"""Beyond the longest pause; of thousands of tries the power would be too large for a number."""
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def repeated(operation: str, location: str, patience: Patience, attempt: Callabl
             failure, passing, asked = error, is_passing(error.code, error.status), error.retry_after
         except NoAnswerError as error:
             failure, passing = error, not error.final
-        pause = random.random() * min(_LONGEST_PAUSE, _PAUSE * 2.0 ** (number - 1))  # noqa: S311 - jitter, not a secret
+        pause = random.random() * min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(number - 1, _DOUBLINGS))  # noqa: S311 - jitter, not a secret
         _log.info("%s, try %d: %s", operation, number, failure)
         if not passing or not patience.pause(pause, asked):
             raise s3_error(failure, operation, location) from failure

@@ -25,6 +25,9 @@ from offload_backend.stores.patience import (
     allowed_seconds,
     within,
 )
+from offload_backend.stores.s3_errors import NoAnswerError, RefusalError
+from offload_backend.stores.s3_read import read_object
+from offload_backend.stores.s3_retries import repeated
 from offload_backend.stores.s3_wire import Wire
 from tests.conftest import CREDENTIALS
 from tests.dead_servers import DEAD, Outage, dead_server, store_threads
@@ -102,6 +105,37 @@ def test_patience_that_is_cut_tries_no_more_and_gains_nothing_by_progress(clock)
     assert patience.is_cut
     assert patience.left == 2
     assert not patience.pause(0)
+
+
+class Breaking:
+    """An answer that breaks off before its first byte."""
+
+    etag, content_range, length = "e", "", None
+
+    def read(self, size):
+        raise NoAnswerError("IncompleteReadError")
+
+    def close(self):
+        pass
+
+
+def refused():
+    raise RefusalError("SlowDown", 503)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda patience: repeated("GetObject", "s3://bucket/blob", patience, refused),
+        lambda patience: list(read_object(lambda *_: Breaking(), "s3://bucket/blob", patience)),
+    ],
+    ids=["refused", "broken off"],
+)
+def test_thousands_of_tries_end_as_a_few_do(clock, ask):
+    hours = 8 * 3600
+    with pytest.raises(StoreError):
+        ask(Patience(hours))
+    assert clock.now > 1000 + hours - 2
 
 
 def test_a_pause_ends_when_the_patience_is_cut():
