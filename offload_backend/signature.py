@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Signatures"]
 
+_MOST_BELIEVED = 10_000
+"""So many refs that were signed or checked here are remembered: as many as may be deleted here."""
+
 _PURPOSE = b"offload_backend signature of refs, version 1"
 
 
 class Signatures:
     """Signs refs and checks them, as ``[offload_backend] signing_keys`` says; without keys it does neither.
 
-    Safe to use from any thread and after a fork. Keys are looked up at each use.
+    Safe to use from any thread and after a fork. Keys are looked up for each :meth:`signed` and :meth:`check`: that
+    may run a command or ask a service, where Airflow has ``fernet_key`` from one.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._keys = _keyring(settings) if settings.signing_keys else None
         self._refuses_unsigned = settings.unsigned_refs == "refuse"
+        self._believed: set[str] = set()
 
     def signed(self, text: str) -> str:
         """The ref with the first key's signature at its end.
@@ -45,7 +50,7 @@ class Signatures:
                 hint="a source of keys that sign gives the same key always, and nothing that wraps it",
             )
         covered = to_sign(text, signer)
-        return f"{covered}&mac={_mac(secret.key, covered)}"
+        return self._remembered(f"{covered}&mac={_mac(secret.key, covered)}")
 
     def check(self, text: str) -> None:
         """Nothing, or :class:`ForeignRefError` for a ref that no configured key has signed as it is.
@@ -72,14 +77,23 @@ class Signatures:
                 hint=f"somebody changed the row, or the key {signature.signer!r} of [offload_backend] signing_keys "
                 "is another one than where the value was written",
             )
+        self._remembered(text)
 
     def vouches(self, text: str) -> bool:
-        """Whether :meth:`check` passes; what is in doubt, because of keys that are not there, does not."""
+        """Whether :meth:`check` passes, or has passed; what is in doubt, as keys are not there, does not."""
+        if text in self._believed:
+            return True
         try:
             self.check(text)
         except OffloadError:
             return False
         return True
+
+    def _remembered(self, text: str) -> str:
+        if len(self._believed) >= _MOST_BELIEVED:
+            self._believed.clear()
+        self._believed.add(text)
+        return text
 
 
 def _keyring(settings: Settings) -> Keyring:

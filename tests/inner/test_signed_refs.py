@@ -209,6 +209,37 @@ def test_keys_that_cannot_be_used_say_so_and_nothing_is_deleted(stores, monkeypa
         stores.offloader(**KEYS).offload(BIG, TASK, "k")
 
 
+class Counting:
+    """A source that takes a while to give its key."""
+
+    asked = 0
+
+    def fresh(self):
+        from offload_backend.crypto import Secret
+
+        type(self).asked += 1
+        return Secret(ONE)
+
+    def unwrapped(self, wrapped):
+        return [self.fresh().key]
+
+
+def test_a_set_and_a_get_look_a_key_up_once_and_deleting_does_not(stores):
+    counting = {"signing_keys": f"s1=class:{__name__}.Counting"}
+    Counting.asked = 0
+    offloader, reader = stores.offloader(**counting), stores.offloader(**counting)
+    text = offloader.offload(BIG, TASK, "k")
+    assert offloader.blob_of(text) is not None
+    assert Counting.asked == 1
+    assert reader.resolve(text) == BIG
+    assert reader.blob_of(text) is not None
+    assert Counting.asked == 2
+    forged = text[:-1] + ("0" if text[-1] != "0" else "1")
+    assert reader.blob_of(forged) is None
+    assert list(reader.discard([text]).deleted) == [name_in(text)]
+    assert Counting.asked == 3
+
+
 def test_the_same_secret_in_a_file_is_the_same_key(stores, tmp_path):
     (tmp_path / "key").write_text(f"{ONE.hex()}\n")
     text = stores.offloader(**KEYS).offload(BIG, TASK, "k")
