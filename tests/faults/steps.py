@@ -92,9 +92,9 @@ class Steps:
     def strike(self, fault: Fault) -> None:
         """It befalls this process, or this thread of it."""
         if fault.name == "SIGKILL":
-            os.kill(os.getpid(), signal.SIGKILL)
+            signal.pthread_kill(threading.get_ident(), signal.SIGKILL)
         elif fault.name == "SIGSTOP":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         elif fault.name == "thread dies":
             raise Death
         elif fault.name == "cancelled":
