@@ -21,7 +21,7 @@ class TaskStore:
     """The state of one task instance: kept across its retries, unseen by other runs.
 
     Values are what JSON can hold and what ``docs/types.md`` names, of any size, and come back equal, type for
-    type. They are not encrypted: whoever can read the core store or the blobs can read them, so store no secrets.
+    type. Blobs are encrypted only with ``encryption_keys``, rows never are: store no secrets.
 
     As a context manager it is the task's own life: leaving the block normally is the task's success,
     which clears the state if ``[state_store] clear_on_success`` says so; an exception keeps it for
@@ -101,7 +101,7 @@ class TaskStore:
 class AssetStore:
     """The state of one asset: kept across runs, for every task that has the asset, without expiry.
 
-    Values are as those of :class:`TaskStore`, and are not encrypted.
+    Values are as those of :class:`TaskStore`.
     """
 
     def __init__(self, namespace: Namespace) -> None:

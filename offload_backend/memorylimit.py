@@ -22,10 +22,11 @@ _HINT = (
 
 def memory_limit() -> int | None:
     """Bytes of memory that this process may have at most: what the machine has, or its control groups and limits
-    allow. ``None`` where the system does not tell.
+    allow, and what it may swap out beside that. ``None`` where the system does not tell.
     """
-    of_groups = _of_control_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
-    return min((*_of_machine(), *_of_process(), *of_groups), default=None)
+    swap = _swap(Path("/proc/meminfo"))
+    resident = (*_of_machine(), *_of_control_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))
+    return min((*(limit + swap for limit in resident), *_of_process()), default=None)
 
 
 @contextmanager
@@ -49,6 +50,15 @@ def _of_machine() -> Iterator[int]:
         pages = os.sysconf("SC_PHYS_PAGES")
         if pages > 0:  # -1 where it cannot be told
             yield os.sysconf("SC_PAGE_SIZE") * pages
+
+
+def _swap(facts: Path) -> int:
+    """Bytes of the machine's swap space. What a control group may take of it is not asked: this only ever allows."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in facts.read_text(encoding="ascii").splitlines():
+            if line.startswith("SwapTotal:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _of_process() -> Iterator[int]:

@@ -50,7 +50,7 @@ def connect(
       below ``$XDG_DATA_HOME/offload-backend`` (``~/.local/share/offload-backend``), where blobs go,
       too, if nothing at all is configured.
 
-    Values are not encrypted: whoever can read the core store or the blobs can read them.
+    Whoever can read the core store can read small values; large ones are encrypted with ``encryption_keys`` only.
 
     Raises :class:`~offload_backend.errors.ConfigError` for a setting or class that cannot be used.
     Nothing connects before the first operation.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import suppress
+from contextvars import copy_context
+from threading import Thread
+from typing import Any, TypeVar, cast
 
 from offload_backend.airflow.rows import on_event_loop
 
@@ -24,5 +27,34 @@ def beside_the_loop(call: Callable[[], _T]) -> _T:
     greenback: Any = sys.modules.get("greenback")
     if greenback is None or not on_event_loop() or not greenback.has_portal():
         return call()
-    result: _T = greenback.await_(asyncio.to_thread(call))
-    return result
+    error, result = greenback.await_(_in_a_thread(call))
+    if error is not None:
+        raise error
+    return cast("_T", result)
+
+
+async def _in_a_thread(call: Callable[[], _T]) -> tuple[BaseException | None, _T | None]:
+    """What ``call`` raises or returns, from a thread of its own.
+
+    Not one of the loop's few: a store that does not answer would keep them from all who ask for a host's name.
+    Whoever is cancelled meanwhile waits for it no longer, nor does the end of the process.
+    """
+    loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+    context = copy_context()
+
+    def run() -> None:
+        outcome: tuple[BaseException | None, _T | None]
+        try:
+            outcome = None, context.run(call)
+        except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
+            outcome = error, None
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(_settle, done, outcome)
+
+    Thread(target=run, name="offload-get", daemon=True).start()
+    return cast("tuple[BaseException | None, _T | None]", await done)
+
+
+def _settle(done: asyncio.Future[Any], outcome: Any) -> None:
+    if not done.done():  # cancelled
+        done.set_result(outcome)

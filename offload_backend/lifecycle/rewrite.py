@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from offload_backend.address import blob_scope
-from offload_backend.errors import ConfigError, OffloadError, StoreError
+from offload_backend.errors import BlobNotFoundError, ConfigError, OffloadError, StoreError
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.named import NamedBlob, named_blob, ref_of
 from offload_backend.lifecycle.preflight import require_owner
@@ -198,13 +198,26 @@ class _Walk:
         return self.collector.clock() - made.began >= self.collector.settings.commit_window
 
     def _put_back(self, overdue: set[_Made]) -> None:
-        """Let the rows name again what they named: it is there, for nothing was superseded yet."""
+        """Let the rows name again what they named, where it is still there.
+
+        It is, if this process was stopped before the commit; if it was stopped after, what is named now is live.
+        """
         back = [
             (replace(each.found, row=replace(each.found.row, text=row_text(each.ref))), each.found.row.text)
             for each in overdue
+            if self._is_there(each.blob.name)
         ]
         if back:
             self.rows.replace(back)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            self.collector.store.get_range(name, 0, 1)
+        except BlobNotFoundError:
+            return False
+        except OffloadError:
+            pass  # cannot be told
+        return True
 
     def _tell_done(self, made: _Made) -> None:
         moved = self._new_name(made) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import greenback
@@ -51,6 +52,34 @@ def test_watchers_of_small_values_touch_no_network(configured: None, fault_proxy
     with running_task():
         asyncio.run(main())
     assert fault_proxy.operations == []
+
+
+def test_a_read_takes_none_of_the_loops_own_threads_and_nobody_waits_for_one_that_was_cancelled(
+    configured: None, fault_proxy: Any
+) -> None:
+    gate = threading.Event()
+    [store] = watched(1)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        reading = asyncio.create_task(as_trigger(store.aget("k")))
+        while not fault_proxy.requests:
+            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(lambda: "another's") == "another's"
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    with running_task():
+        store.set("k", LARGE)
+        fault_proxy.requests.clear()
+        fault_proxy.hold("GetObject", gate)
+        try:
+            asyncio.run(main())
+            assert not gate.is_set()
+            assert [each.name for each in threading.enumerate() if each.name == "offload-get"]
+        finally:
+            gate.set()
 
 
 def test_other_triggers_go_on_while_one_reads_a_blob(configured: None, fault_proxy: Any) -> None:

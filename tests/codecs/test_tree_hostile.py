@@ -22,9 +22,9 @@ from offload_backend.codecs.tree.memory import memory_for
 from offload_backend.codecs.tree.reading import Document, TreeReader
 from offload_backend.codecs.tree.view import open_tree
 from offload_backend.errors import BlobCorruptError, UnreadableBlobError
-from tests.codecs.classes import Colour, Model, Pair, Point
+from tests.codecs.classes import Colour, Frozen, Model, Pair, Point
 from tests.codecs.test_tree_round_trip import COLUMNS, VALUES
-from tests.codecs.values import CODEC, QUICK, THOROUGH, encoded, values
+from tests.codecs.values import CODEC, QUICK, THOROUGH, decoded, encoded, values
 
 LONG = [[column[place % len(column)] for place in range(300)] for column in COLUMNS.values()]
 OBJECTS = [Point(1, [2]), Pair(1), Colour.RED, Model(a=1), [LONG[0]] * 2]
@@ -348,3 +348,30 @@ def test_other_users_of_ctypes_keep_their_types(monkeypatch):
 def test_a_view_of_a_forged_tree_ends_in_an_error_of_ours(document):
     with pytest.raises(BlobCorruptError):
         len(open_tree(HeldSource(forged(document))))
+
+
+@pytest.mark.parametrize("levels", [1, 60, 5_000])
+def test_instances_that_hold_each_other_twice_are_not_hashed_for_ever(levels):
+    def frozen(part: object) -> dict:
+        return {"$": ["dataclass", 1, ["tests.codecs.classes:Frozen", {"x": part, "y": 0}, []]]}
+
+    def twice(number: int) -> dict:
+        return {"$": ["tuple", 1, [{"$": ["ref", 1, number]}] * 2]}
+
+    shared = [frozen(twice(number + 1)) for number in range(levels)] + [frozen(1)]
+    document = {"offload_tree": 1, "value": {"$": ["set", 1, [{"$": ["ref", 1, 0]}]]}, "shared": shared}
+    text = INLINE + orjson.dumps(document).decode()
+    if levels == 1:
+        assert len(CODEC.value_of_inline(text)) == 1
+        return
+    with pytest.raises(ValueError, match=r"too many times|too deeply"):
+        CODEC.value_of_inline(text)
+
+
+def test_an_instance_that_nothing_hashes_may_hold_the_same_ones_any_number_of_times():
+    tower: object = Frozen(())
+    for _ in range(60):
+        tower = Frozen((tower, tower))
+    back = decoded(encoded([tower, {1}]))
+    assert back[0].x[0] is back[0].x[1]
+    assert back[1] == {1}

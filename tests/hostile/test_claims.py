@@ -188,3 +188,18 @@ def test_a_row_that_is_neither_is_not_quoted(stores):
     with pytest.raises(ForeignRefError) as caught:
         stores.offloader().resolve(f"{{{MARK}")
     assert MARK not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("facts", "swap"),
+    [("MemTotal: 8 kB\nSwapTotal:  2048 kB\n", 2 * 2**20), ("SwapTotal: some\n", 0), ("SwapTotal:\n", 0), ("", 0)],
+)
+def test_what_may_be_swapped_out_counts_as_memory(tmp_path, monkeypatch, facts, swap):
+    file = tmp_path / "meminfo"
+    assert memorylimit._swap(file) == 0
+    file.write_text(facts)
+    assert memorylimit._swap(file) == swap
+    monkeypatch.setattr(memorylimit, "_of_control_groups", lambda *_: [2**30])
+    monkeypatch.setattr(memorylimit, "_of_process", lambda: ())
+    monkeypatch.setattr(memorylimit, "_swap", lambda _: swap)
+    assert memory_limit() == 2**30 + swap

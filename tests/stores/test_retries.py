@@ -320,7 +320,7 @@ def test_a_driver_without_limits_of_its_own_is_given_up(tmp_path):
     gate = threading.Event()
 
     class Hanging(LocalFileSystem):
-        protocol = ("hanging",)
+        protocol = ("file", "hanging")
 
         def cat_file(self, path, start=None, end=None, **kwargs):
             gate.wait(60)
