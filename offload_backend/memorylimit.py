@@ -53,7 +53,7 @@ def _of_machine() -> Iterator[int]:
 
 
 def _swap(facts: Path) -> int:
-    """Bytes of the machine's swap space. What a control group may take of it is not asked: this only ever allows."""
+    """Bytes of the machine's swap space. What of it a control group may take is not asked: this only allows."""
     with suppress(OSError, ValueError, IndexError):
         for line in facts.read_text(encoding="ascii").splitlines():
             if line.startswith("SwapTotal:"):
