@@ -13,7 +13,7 @@ HOSTILE: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
     ("signature.py", _SIGNED): [
         ("if not any(matches):", "if not matches:", "any signature will do"),
         ("            if self._refuses_unsigned:\n", "            if False:\n", "an unsigned ref is read"),
-        ('return self._remembered(f"{covered}&mac={_mac(secret.key, covered)}")', "return text", "nothing is signed"),
+        ('self._remembered(f"{covered}&mac={_mac(secret.key, covered)}")', "text", "nothing is signed"),
         ('_PURPOSE + b"\\x01"', '_PURPOSE + b"\\x02"', "the key is derived in another way"),
         ("        if secret.wrapped:\n", "        if False:\n", "a key that changes signs"),
     ],
