@@ -422,6 +422,23 @@ def test_a_row_whose_commit_took_longer_than_the_commit_window_names_again_what_
     assert "longer than commit_window" in report.failed[f"{TASK} key 'a'"]
 
 
+def test_a_row_whose_old_blob_was_purged_after_a_commit_that_took_so_long_keeps_the_new_one(site, monkeypatch):
+    old = name_in(site.set("a"))
+    replace = site.rows.replace
+
+    def slow(changes):
+        monkeypatch.setattr(site.rows, "replace", replace)
+        replaced = replace(changes)
+        site.ahead += timedelta(hours=6)
+        site.store.delete([old])
+        return replaced
+
+    monkeypatch.setattr(site.rows, "replace", slow)
+    site.rewrite()
+    assert name_in(site.ref("a")) != old
+    assert site.value("a") == "x" * 100
+
+
 def test_where_a_commit_is_in_doubt_nothing_is_deleted(site, monkeypatch):
     old = name_in(site.set("a"))
     replace = site.rows.replace

@@ -35,6 +35,11 @@ REWRITING = {
             "what was committed too late stays",
         ),
         (
+            "            if self._is_there(each.blob.name)\n",
+            "",
+            "a row names again what has been purged",
+        ),
+        (
             "        for each in won - overdue:\n",
             "        for each in won:\n",
             "the blob of a row that was put back goes",
