@@ -75,7 +75,7 @@ class Worker:
         In a trigger, others go on while a blob is read; what is inline is there at once.
         """
         asked_by = is_own if self.settings.isolation == "state" else None
-        if not is_ref(text):
+        if not isinstance(text, str) or not is_ref(text):  # of an envelope, anything may come
             return self._resolve_row(text, asked_by, _READS)
         return beside_the_loop(lambda: self._resolve_row(text, asked_by, _READS))
 
