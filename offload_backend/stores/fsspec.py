@@ -18,7 +18,7 @@ from offload_backend.stores.deleting import failed_deletes
 from offload_backend.stores.fsspec_errors import fsspec_errors, is_past_end, never_answered
 from offload_backend.stores.fsspec_listing import as_moment, entries, lists_by_itself, takes_prefix
 from offload_backend.stores.parts import parts_of
-from offload_backend.stores.patience import OutOfPatienceError, Patience, allowed_seconds, within
+from offload_backend.stores.patience import FOR_A_DELETE, OutOfPatienceError, Patience, allowed_seconds, within
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -234,7 +234,7 @@ class FsspecBlobStore:
     def _delete_one(self, names: Sequence[str]) -> dict[str, str]:
         path = self._path(names[0])
         with contextlib.suppress(BlobNotFoundError):
-            self._ask("delete", names[0], lambda: self._filesystem.rm_file(path))
+            self._ask("delete", names[0], lambda: self._filesystem.rm_file(path), most=FOR_A_DELETE)
         return {}
 
     def _files_below(self, folder: str, beginning: str) -> Iterable[dict[str, Any]]:

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import TypeVar
 
-__all__ = ["MOMENT", "ON_A_LOOP", "PROGRESS", "OutOfPatienceError", "Patience", "allowed_seconds", "within"]
+__all__ = [
+    "FOR_A_DELETE",
+    "MOMENT",
+    "ON_A_LOOP",
+    "PROGRESS",
+    "OutOfPatienceError",
+    "Patience",
+    "allowed_seconds",
+    "within",
+]
 
 PROGRESS = 1024 * 1024
 """Bytes that count as progress. A store that does less than so many in the time given is given up."""
@@ -18,6 +27,8 @@ MOMENT = 0.25
 """Seconds after which whoever waits looks whether it is still wanted."""
 ON_A_LOOP = 10.0
 """Seconds at most where an event loop stands still meanwhile, and with it every other coroutine on it."""
+FOR_A_DELETE = 10.0
+"""Seconds at most for a delete: no task is to wait longer for space to be given back; what stays is found later."""
 _LAST_TRY = 1.0
 _T = TypeVar("_T")
 

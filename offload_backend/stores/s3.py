@@ -14,7 +14,7 @@ from offload_backend.blobstore import BlobInfo, Buffer, DeleteReport, Stretch
 from offload_backend.errors import ConfigError, OffloadError, StoreError
 from offload_backend.location import checked_name, checked_prefix, parse_location
 from offload_backend.settings import Settings
-from offload_backend.stores.patience import Patience, allowed_seconds
+from offload_backend.stores.patience import FOR_A_DELETE, Patience, allowed_seconds
 from offload_backend.stores.s3_boto3 import Boto3Objects
 from offload_backend.stores.s3_client import asked, client_config, refuse_user_in
 from offload_backend.stores.s3_delete import undeleted
@@ -154,7 +154,8 @@ class S3BlobStore:
         keys = {name: self._key(name) for name in names}
         if not keys:
             return DeleteReport()
-        failed = undeleted(self._connected(), self._bucket, keys, self._location, self._seconds())
+        seconds = min(self._seconds(), FOR_A_DELETE)
+        failed = undeleted(self._connected(), self._bucket, keys, self._location, seconds)
         return DeleteReport(tuple(name for name in keys if name not in failed), failed)
 
     def _asking(self, name: str) -> Ask:
