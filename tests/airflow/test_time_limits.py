@@ -39,10 +39,15 @@ def execution_timeout(store: object, key: str, value: object) -> BaseException:
 
 def supervisor_kill(store: object, key: str, value: object) -> BaseException:
     """Airflow's supervisor sends SIGINT before anything harsher."""
-    timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt) as caught:
-        store.set(key, value)
+    # Whoever starts the tests in the background may have had SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt) as caught:
+            store.set(key, value)
+    finally:
+        signal.signal(signal.SIGINT, before)
     return caught.value
 
 

@@ -68,6 +68,8 @@ def test_a_reader_that_stops_early_holds_no_connection(bucket):
     answers = []
 
     class Recording:
+        meta = bucket.client.meta
+
         def get_object(self, **parameters):
             answers.append(bucket.client.get_object(**parameters))
             return answers[-1]
