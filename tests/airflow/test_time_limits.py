@@ -67,8 +67,9 @@ def test_the_previous_value_stays_and_nothing_is_left_behind(
         store.set("k", BEFORE)
         fault_proxy.hold(at, gate)
         try:
+            others = store_threads()  # that another test has left to themselves
             interrupted_set(store, "k", large)
-            assert not store_threads()
+            assert set(store_threads()) <= set(others)
             assert store.get("k") == BEFORE
             assert bucket.unfinished_uploads() == []
         finally:
