@@ -215,7 +215,9 @@ def test_a_dead_store_is_given_up(aws_environment, kind, transport):
             assert caught.value.reason == ("throttled" if "SlowDown" in caught.value.message else "unreachable")
             assert "[offload_backend] give_up_after" in caught.value.hint
             assert caught.value.location.startswith("s3://bucket/state")
-            assert transport != "direct" or set(store_threads()) <= set(others)
+            for thread in set(store_threads()).difference(others) if transport == "direct" else ():
+                thread.join(5)  # on a busy machine it ends a moment later
+                assert not thread.is_alive()
     for thread in store_threads() if transport == "boto3" else ():
         thread.join(60)
         assert not thread.is_alive()
@@ -289,7 +291,7 @@ def test_an_upload_that_a_signal_interrupts_is_gone_and_its_threads_are(open_thr
         with pytest.raises(KeyboardInterrupt):
             open_through(tries=0, give_up_after="5s").put("v1/blob", [b"x" * 11 * MIB])
         for thread in set(store_threads()).difference(others):
-            thread.join(0 if s3_only_direct(fault_proxy) else 10)
+            thread.join(5 if s3_only_direct(fault_proxy) else 10)  # on a busy machine it ends a moment later
         left = set(store_threads()).difference(others)
     finally:
         signal.signal(number, before)
