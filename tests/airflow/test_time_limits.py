@@ -69,7 +69,9 @@ def test_the_previous_value_stays_and_nothing_is_left_behind(
         try:
             others = store_threads()  # that another test has left to themselves
             interrupted_set(store, "k", large)
-            assert set(store_threads()) <= set(others)
+            for thread in set(store_threads()).difference(others):
+                thread.join(5)  # on a busy machine it ends a moment later
+                assert not thread.is_alive()
             assert store.get("k") == BEFORE
             assert bucket.unfinished_uploads() == []
         finally:
