@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from offload_backend.errors import StoreError
+from offload_backend.errors import OffloadError, StoreError
 
 __all__ = [
     "BlobInfo",
@@ -18,6 +18,7 @@ __all__ = [
     "DeleteReport",
     "KeepsUnfinished",
     "Stretch",
+    "delete_told",
 ]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -148,3 +149,11 @@ class CopiesRanges(Protocol):
         then not what they were for: some stores want all parts of the same size.
         """
         ...
+
+
+def delete_told(delete: Callable[[Sequence[str]], DeleteReport], names: Sequence[str]) -> DeleteReport:
+    """What ``delete``, a store's, reports; where it raises, that every name has failed, with the reason."""
+    try:
+        return delete(names)
+    except OffloadError as error:
+        return DeleteReport(failed=dict.fromkeys(names, error.message))

@@ -91,9 +91,7 @@ class OffloadedValues:
     def _discard(self, texts: Iterable[str], is_own: IsOwn) -> None:
         if self._offloader.settings.reclaim == "never":
             return
-        refs = [ref for text in texts if (ref := _ref_in(text))]
-        blobs = [(ref, self._offloader.blob_of(ref)) for ref in refs]
-        report = self._offloader.discard([ref for ref, blob in blobs if blob and is_own(blob.scope, blob.key)])
+        report = self._offloader.discard([ref for text in texts if (ref := _ref_in(text))], is_own)
         if report.failed:
             reasons = ", ".join(sorted(set(report.failed.values())))
             _log.warning("%d dead blobs were left behind: %s", len(report.failed), reasons)

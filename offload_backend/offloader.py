@@ -127,21 +127,18 @@ class Offloader:
             self._signatures.check(text)
             return self._codecs.tree.opened(self._blobs.open(ref), plain=plain)
 
-    def discard(self, texts: Iterable[str]) -> DeleteReport:
+    def discard(self, texts: Iterable[str], is_own: IsOwn | None = None) -> DeleteReport:
         """Delete exactly the blobs, below the configured path, that these texts refer to.
 
-        For texts whose rows are gone. Anything else among them is left alone. Trouble with the store
-        is reported, never raised.
+        For texts whose rows are gone. Anything else among them is left alone, and so is what is not ``is_own``.
+        Trouble with the store is reported, never raised.
         """
-        from offload_backend.blobstore import DeleteReport
+        from offload_backend.blobstore import DeleteReport, delete_told
 
-        names = [name for name in map(self._own_name, texts) if name]
+        names = [name for name in map(self._own_name, texts) if name and _is_of(is_own, name)]
         if not names:
             return DeleteReport()
-        try:
-            return self._stores.to_write().delete(names)
-        except OffloadError as error:
-            return DeleteReport(failed=dict.fromkeys(names, error.message))
+        return delete_told(lambda names: self._stores.to_write().delete(names), names)
 
     def blob_of(self, text: str) -> BlobName | None:
         """The blob that the text refers to, if this deployment may delete it; opens no store."""
@@ -197,6 +194,11 @@ class Offloader:
                 "the row holds neither a ref nor a value",
                 hint="this backend did not write it: set the key again, or delete it",
             ) from without_text(error)
+
+
+def _is_of(is_own: IsOwn | None, name: str) -> bool:
+    blob = parse_blob_name(name)
+    return is_own is None or (blob is not None and is_own(blob.scope, blob.key))
 
 
 def _refuse_hidden_dots(name: str) -> None:

@@ -8,8 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from offload_backend.address import TaskAddress
-from offload_backend.blobstore import DeleteReport
-from offload_backend.errors import OffloadError
+from offload_backend.blobstore import delete_told
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.holders import holders, pinned
 from offload_backend.lifecycle.named import NamedBlob, named_blob, ref_of
@@ -124,7 +123,7 @@ def _reclaim(removed: list[FoundRow], collector: Collector, report: ExpireReport
         report.kept += len(gone)
         gone = set()
     elif report.deleted and gone:
-        answer = _deleted(collector, sorted(gone))
+        answer = delete_told(collector.store.delete, sorted(gone))
         report.failed.update(answer.failed)
         gone = set(answer.deleted)
     for found in removed:
@@ -133,13 +132,6 @@ def _reclaim(removed: list[FoundRow], collector: Collector, report: ExpireReport
         for tally in (report.total, report.dags.setdefault(_group(found), Tally())):
             tally.add(sizes)
     return bool(gone) or not report.failed
-
-
-def _deleted(collector: Collector, names: list[str]) -> DeleteReport:
-    try:
-        return collector.store.delete(names)
-    except OffloadError as error:
-        return DeleteReport(failed=dict.fromkeys(names, error.message))
 
 
 def _own_blob(found: FoundRow, collector: Collector, report: ExpireReport) -> NamedBlob | None:

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from offload_backend.address import blob_scope
+from offload_backend.blobstore import delete_told
 from offload_backend.errors import BlobNotFoundError, ConfigError, OffloadError, StoreError
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.named import NamedBlob, named_blob, ref_of
@@ -189,7 +190,7 @@ class _Walk:
         self.report.changed += len(ready) - len(won)
         # No commit names these, and none can any more: nobody else was told of them.
         names = [name for each in stored if each not in won and (name := self._new_name(each))]
-        self.report.undeleted.update(self.superseded.deleted(names).failed if names else {})
+        self.report.undeleted.update(delete_told(self.collector.store.delete, names).failed if names else {})
         late = [replace(each, error=_too_late()) for each in stored if each not in ready or each in overdue]
         self._tell_failures([each for each in made if each.error] + late)
 

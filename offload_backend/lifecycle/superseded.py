@@ -8,8 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from offload_backend.blobstore import DeleteReport
-from offload_backend.errors import OffloadError
+from offload_backend.blobstore import delete_told
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.holders import holders
 from offload_backend.lifecycle.named import NamedBlob
@@ -66,20 +65,14 @@ class SupersededBlobs:
                 on_wait()
                 time.sleep(min(left, SECONDS_BETWEEN_SIGNS))
 
-    def deleted(self, names: list[str]) -> DeleteReport:
-        """Delete these; trouble with the store is reported, never raised."""
-        try:
-            return self._collector.store.delete(names)
-        except OffloadError as error:
-            return DeleteReport(failed=dict.fromkeys(names, error.message))
-
     def _delete_due(self) -> None:
         now, due = time.monotonic(), list[NamedBlob]()
         while self._waiting and self._waiting[0][0] <= now:
             due.append(self._waiting.popleft()[1])
         held = holders(self._collector, {blob.parts.id for blob in due})
         self._report.held.update({blob.name: held[blob.parts.id] for blob in due if blob.parts.id in held})
-        answer = self.deleted([blob.name for blob in due if blob.parts.id not in held])
+        names = [blob.name for blob in due if blob.parts.id not in held]
+        answer = delete_told(self._collector.store.delete, names)
         self._report.deleted += len(answer.deleted)
         self._report.undeleted.update(answer.failed)
         self._report.waiting = len(self._waiting)

@@ -29,7 +29,7 @@ ISOLATION = {
         ),
     ],
     ("namespace.py", _STATE): [
-        ("if blob and is_own(blob.scope, blob.key)])", "if blob])", "a forged row deletes what it names"),
+        ("(ref := _ref_in(text))], is_own)", "(ref := _ref_in(text))])", "a forged row deletes what it names"),
         (
             "self._discard([text], of_row(address, key))\n\n    def deleted",
             "self._discard([text], of_address(address))\n\n    def deleted",
