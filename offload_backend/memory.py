@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-__all__ = ["unset_memory"]
+__all__ = ["unset_bytes", "unset_memory"]
 
 _WORTH_A_CALL = 256 * 1024
 
@@ -18,9 +19,19 @@ def unset_memory(size: int) -> bytearray:
     """
     if size < _WORTH_A_CALL or sys.implementation.name != "cpython":
         return bytearray(size)
+    made: bytearray = _made("PyByteArray_FromStringAndSize", size)
+    return made
+
+
+def unset_bytes(size: int) -> bytes:
+    """A ``bytes`` object of two bytes and more, whose content the caller writes before anybody else sees it."""
+    made: bytes = _made("PyBytes_FromStringAndSize", size)
+    return made
+
+
+def _made(function: str, size: int) -> Any:
     import ctypes
 
     # A function object of our own: what ctypes.pythonapi hands out is shared, and others set its types, too.
     prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)
-    made: bytearray = prototype(("PyByteArray_FromStringAndSize", ctypes.pythonapi))(None, size)
-    return made
+    return prototype((function, ctypes.pythonapi))(None, size)

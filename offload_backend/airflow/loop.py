@@ -39,8 +39,8 @@ async def _in_a_thread(call: Callable[[], _T]) -> tuple[BaseException | None, _T
     Not one of the loop's few: a store that does not answer would keep them from all who ask for a host's name.
     Whoever is cancelled meanwhile waits for it no longer, nor does the end of the process.
     """
-    loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
-    context = copy_context()
+    loop, context = asyncio.get_running_loop(), copy_context()
+    done = loop.create_future()
 
     def run() -> None:
         outcome: tuple[BaseException | None, _T | None]

@@ -57,16 +57,16 @@ class Weights:
 
     def _weight(self, value: Any) -> int:
         """The steps of its hash. Not by recursion: such a value may be deep, and is known to be what it seems."""
-        waiting = [(value, False)]
+        waiting: list[tuple[Any, Sequence[Any]]] = [(value, ())]
         while waiting:
-            one, is_open = waiting.pop()
-            if is_open:
-                steps = 1 + sum(self._steps(part) for part in _hashed_with(one))
+            one, parts = waiting.pop()
+            if parts:
+                steps = 1 + sum(map(self._steps, parts))
                 self._known[id(one)] = min(steps, _HEAVIEST + 1), one
             elif id(one) not in self._known and (parts := _hashed_with(one)):
                 self._known[id(one)] = 1, one  # held, so that its id stays its own; and met again, it is in a cycle
-                waiting.append((one, True))
-                waiting += [(part, False) for part in parts]
+                waiting.append((one, parts))
+                waiting += [(part, ()) for part in parts]
         return self._steps(value)
 
     def _steps(self, value: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-from offload_backend.memory import unset_memory
+from offload_backend.memory import unset_bytes, unset_memory
 
 __all__ = ["Memory", "NewBytes", "memory_for"]
 
@@ -27,7 +27,7 @@ class NewBytes:
     """
 
     def __init__(self, size: int) -> None:
-        self._value = _new_bytes(size)
+        self._value = unset_bytes(size)
         window = _Window.from_address(id(self._value) + bytes.__basicsize__ - 1)
         window.owner = self._value
         with memoryview(window) as everything:
@@ -57,10 +57,3 @@ def memory_for(size: int, *, frozen: bool) -> Memory | NewBytes:
     """Memory of ``size`` bytes: for a ``bytes`` object if ``frozen``, else for any writable view."""
     in_place = frozen and size >= _SMALLEST and sys.implementation.name == "cpython"
     return NewBytes(size) if in_place else Memory(size)
-
-
-def _new_bytes(size: int) -> bytes:
-    # A function object of our own: what ctypes.pythonapi hands out is shared, and others set its types, too.
-    prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)
-    made: bytes = prototype(("PyBytes_FromStringAndSize", ctypes.pythonapi))(None, size)
-    return made
