@@ -26,6 +26,11 @@ class View(Protocol):
         """Of an array."""
         ...
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether its parts are had by reading all of them, or all of them have been read."""
+        ...
+
     def value(self) -> Any:
         """The value, read whole."""
         ...
@@ -43,6 +48,8 @@ class View(Protocol):
 
 class HeldView:
     """A value that was read whole, because its codec has no parts."""
+
+    is_whole = True
 
     def __init__(self, value: Any) -> None:
         self._value = value

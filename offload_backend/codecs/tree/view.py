@@ -21,13 +21,13 @@ from offload_backend.codecs.view import HeldView
 from offload_backend.errors import BlobCorruptError, OffloadError, without_text
 from offload_backend.memory import unset_memory
 
-__all__ = ["TreeView", "open_tree"]
+__all__ = ["MAPPINGS", "OBJECTS", "TreeView", "open_tree"]
 
-_MAPPINGS = ("dict", "collections.ordereddict", "collections.counter")
-_OBJECTS = ("dataclass", "attrs.class", "pydantic.model")
+MAPPINGS = ("dict", "collections.ordereddict", "collections.counter")
+OBJECTS = ("dataclass", "attrs.class", "pydantic.model")
 _WITH_PARTS = ("collections.deque", "namedtuple")
 _SEQUENCES = ("tuple", *_WITH_PARTS)
-_LISTED = ("list", *_SEQUENCES, *_MAPPINGS)
+_LISTED = ("list", *_SEQUENCES, *MAPPINGS)
 _ARRAY = "numpy.ndarray"
 
 
@@ -95,7 +95,14 @@ class TreeView:
 
     def keys(self) -> list[Any]:
         """What leads on from here: keys, positions, or names of fields."""
-        return self._whole().keys() if self._is_compact() else list(self._children())
+        return self._whole().keys() if self.is_whole else list(self._children())
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what it holds was written at once: there are no nodes for it, only its value."""
+        with _taken_for_damage():
+            parts = self.facts[1] if self.kind in (*_WITH_PARTS, *MAPPINGS) else self.facts
+        return self.kind == JSON_TEXT.tag or (self.kind in _LISTED and not isinstance(parts, list))
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -112,7 +119,7 @@ class TreeView:
     def __getitem__(self, key: Any) -> Any:
         if self.kind == _ARRAY and isinstance(key, slice):
             return self._rows(key)
-        if self._is_compact():
+        if self.is_whole:
             return self._whole()[key]
         if isinstance(key, slice):
             return self.value()[key]
@@ -126,12 +133,6 @@ class TreeView:
     def __repr__(self) -> str:
         return f"TreeView({self.kind}{self.shape or ''})"
 
-    def _is_compact(self) -> bool:
-        """Whether what it holds was written at once: there are no nodes for it, only its value."""
-        with _taken_for_damage():
-            parts = self.facts[1] if self.kind in (*_WITH_PARTS, *_MAPPINGS) else self.facts
-        return self.kind == JSON_TEXT.tag or (self.kind in _LISTED and not isinstance(parts, list))
-
     def _whole(self) -> HeldView:
         self._read = self._read or HeldView(self.value())
         return self._read
@@ -139,9 +140,9 @@ class TreeView:
     def _children(self) -> dict[Any, Json]:
         with _taken_for_damage():
             facts = self.facts
-            if self.kind in _OBJECTS:
+            if self.kind in OBJECTS:
                 return dict(exactly(facts[1], dict))
-            if self.kind in _MAPPINGS:
+            if self.kind in MAPPINGS:
                 keys, values = facts[0], facts[1]
                 return dict(zip(self._opened.reader().items(keys), values, strict=True))
             if self.kind == "object":
