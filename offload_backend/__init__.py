@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from offload_backend.checkpointer import Checkpointer as Checkpointer
     from offload_backend.state import connect as connect
     from offload_backend.state import open_value as open_value
 
-__all__ = ["NEVER_EXPIRE", "__version__", "connect", "open_value"]
+__all__ = ["NEVER_EXPIRE", "Checkpointer", "__version__", "connect", "open_value"]
 
 __version__ = "0.1.0"
 
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from offload_backend import state
 
         return getattr(state, name)
+    if name == "Checkpointer":
+        from offload_backend.checkpointer import Checkpointer
+
+        return Checkpointer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,7 @@
     │   └── WrongKeyError                           give the key that the blob was encrypted with
     ├── StoreError                                  mend access or retry; .retryable tells which
     ├── CoreStoreError                              the same, for the database that holds the rows
+    ├── CheckpointError              (LookupError)  go on from another checkpoint; .steps tells from which
     └── CollectorError                              nothing wrong was deleted; .refusals or .failed say why
         ├── RefusedError                            nothing was deleted at all; look, then accept or repair
         └── IncompleteError                         some deletes failed; run again
@@ -30,6 +31,7 @@ from typing import Any
 __all__ = [
     "BlobCorruptError",
     "BlobNotFoundError",
+    "CheckpointError",
     "CollectorError",
     "ConfigError",
     "CoreStoreError",
@@ -172,6 +174,17 @@ class CoreStoreError(OffloadError):
     ) -> None:
         super().__init__(message, hint=hint, address=address, key=key, location=location)
         self.retryable = retryable
+
+
+class CheckpointError(OffloadError, LookupError):
+    """A :class:`~offload_backend.checkpointer.Checkpointer` cannot have the checkpoint that it is to go on from.
+
+    ``steps`` says after how many steps the others were saved, oldest first; each can be asked for.
+    """
+
+    def __init__(self, message: str, *, steps: Sequence[int] = (), hint: str = "", key: str | None = None) -> None:
+        super().__init__(message, hint=hint, key=key)
+        self.steps = tuple(steps)
 
 
 class CollectorError(OffloadError):

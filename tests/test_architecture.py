@@ -27,7 +27,7 @@ LAYERS = {
     "key source": ["crypto.kms"],
     "opening": ["stores.opening"],
     "configuration": ["configuration"],
-    "stand-alone": ["accessors", "custom", "namespace", "state"],
+    "stand-alone": ["accessors", "checkpointer", "custom", "namespace", "state"],
     "airflow": ["airflow"],
     "cli": ["cli"],
     "testing": ["testing"],
