@@ -15,7 +15,7 @@ from offload_backend.row import open_envelope
 if TYPE_CHECKING:
     from offload_backend.corestore import FoundRow
 
-__all__ = ["NamedBlob", "named_blob", "ref_of"]
+__all__ = ["NamedBlob", "named_blob", "own_blob", "ref_of"]
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,9 @@ def named_blob(ref: str, deployment: str, location: str) -> NamedBlob | None:
     if not name or not isinstance(parsed, BlobRef) or parts is None or parts.deployment != deployment:
         return None
     return NamedBlob(ref, name, parts, parsed.size)
+
+
+def own_blob(ref: str, found: FoundRow, deployment: str, location: str) -> NamedBlob | None:
+    """As :func:`named_blob`, if it was written for this row: what another names is not for this one to change."""
+    blob = named_blob(ref, deployment, location)
+    return blob if blob and blob.is_of(found) else None

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from offload_backend.blobfile import SealedBlob
-from offload_backend.blobs import Blobs, dangling
-from offload_backend.codecs import Codecs, Source
+from offload_backend.address import blob_scope
 from offload_backend.crypto import Keyring
 from offload_backend.errors import ConfigError, ForeignRefError, OffloadError
-from offload_backend.lifecycle.remaking import Change
+from offload_backend.lifecycle.copying import Copying
+from offload_backend.lifecycle.named import named_blob, own_blob, ref_of
+from offload_backend.lifecycle.remaking import NOTHING, Change, Need, Remade
+from offload_backend.location import location_of
 from offload_backend.ref import BlobRef, PeerRef, format_ref, parse_ref
+from offload_backend.row import envelope
 from offload_backend.settings.keyplaces import key_places
 from offload_backend.signature import Signatures
 from offload_backend.storemap import StoreMap
 
 if TYPE_CHECKING:
     from offload_backend.address import StateAddress
-    from offload_backend.blobstore import BlobStore, Buffer
+    from offload_backend.blobstore import BlobStore
+    from offload_backend.corestore import FoundRow
     from offload_backend.settings import Settings
 
 __all__ = ["Rekeying"]
 
-STRETCH = 8 * 1024 * 1024
-"""Bytes of the encoded value that are read at a time, and a frame more."""
-
 
 class Rekeying:
-    """Remakes refs by the keys that ``settings`` name first; ``decrypt`` instead takes blobs out of encryption.
+    """Remakes rows by the keys that ``settings`` name first; ``decrypt`` instead takes blobs out of encryption.
 
     A value is read as tasks read it, verified and with the signature of its ref checked: what they refuse is not
     made good here. Its encoded bytes are copied without becoming a value, in memory for a few frames; only a blob
@@ -53,9 +52,8 @@ class Rekeying:
         self._key = key_places(writing.encryption_keys)[0].id if writing.encryption_keys else ""
         self._settings = settings
         self._signatures = Signatures(settings)
-        self._codecs = Codecs(settings)
-        self._from = Blobs(settings, StoreMap(settings, open_store))
-        self._to = Blobs(writing, StoreMap(writing, open_store))
+        self._copying = Copying(settings, writing, open_store)
+        self._stores = StoreMap(settings, open_store)
 
     def ids_of_several(self) -> list[str]:
         """Ids of ``encryption_keys`` that stand for several keys: no ref tells which of them reads its blob."""
@@ -64,8 +62,31 @@ class Rekeying:
         fernets = [place.id for place in key_places(entries) if place.kind == "fernet"]
         return [key_id for key_id in fernets if len(keyring.to_read(key_id)) > 1]
 
+    def target(self) -> BlobStore:
+        """See :class:`~offload_backend.lifecycle.remaking.Remaking`."""
+        return self._stores.to_write()
+
+    def need(self, found: FoundRow) -> Need:
+        """See :class:`~offload_backend.lifecycle.remaking.Remaking`; a ref that is not its row's own stays."""
+        ref = ref_of(found)
+        change = self.change(ref) if ref else Change.NONE
+        if ref is None or change is Change.NONE:
+            return NOTHING
+        blob = own_blob(ref, found, self._settings.deployment, location_of(self._settings.path))
+        return Need(change, ref, blob, blob.size, blob.size) if blob else Need(Change.ELSEWHERE)
+
+    def remake(self, found: FoundRow, need: Need) -> Remade:
+        """See :class:`~offload_backend.lifecycle.remaking.Remaking`."""
+        if need.blob is None:
+            raise ForeignRefError("only a blob of this backend can be written anew")
+        place, key = (need.blob.parts.scope, need.blob.parts.key), found.row.key
+        address = next(each for each in found.addresses if blob_scope(each, key) == place)
+        ref = self.remade(need.text, address, key)
+        new = named_blob(ref, self._settings.deployment, location_of(self._settings.path))
+        return Remade(envelope(ref), new.name if new and new.name != need.blob.name else "")
+
     def change(self, ref: str) -> Change:
-        """A blob's for one of another key, the ref's for a signature that is not the first key's.
+        """The value's for a blob of another key, the text's for a signature that is not the first key's.
 
         What cannot be parsed may need it; a ref of Airflow's own backend needs it where refs are signed or blobs
         encrypted, and can have neither.
@@ -73,50 +94,23 @@ class Rekeying:
         try:
             parsed = parse_ref(ref)
         except OffloadError:
-            return Change.REF
+            return Change.TEXT
         if not isinstance(parsed, BlobRef):
-            return Change.REF if isinstance(parsed, PeerRef) else Change.NONE
+            return Change.TEXT if isinstance(parsed, PeerRef) else Change.NONE
         if self._settings.encryption_keys and parsed.key != self._key:
-            return Change.BLOB
+            return Change.VALUE
         is_signed = not self._settings.signing_keys or self._signatures.signed(format_ref(parsed)) == ref
-        return Change.NONE if is_signed else Change.REF
+        return Change.NONE if is_signed else Change.TEXT
 
     def remade(self, ref: str, address: StateAddress, key: str) -> str:
-        """See :class:`~offload_backend.lifecycle.remaking.Remaking`."""
+        """The ref to put in the place of this one, of a new blob if it needs one.
+
+        Raises an :class:`~offload_backend.errors.OffloadError` for a ref whose value cannot be read or stored.
+        """
         self._signatures.check(ref)
         parsed = parse_ref(ref)
         if not isinstance(parsed, BlobRef):
             raise ForeignRefError("only a blob of this backend can be written anew")
-        if self.change(ref) is Change.REF:
+        if self.change(ref) is Change.TEXT:
             return self._signatures.signed(format_ref(parsed))
-        with dangling():
-            return self._signatures.signed(self._copied(parsed, address, key))
-
-    def _copied(self, ref: BlobRef, address: StateAddress, key: str) -> str:
-        """The ref of a new blob with the same encoded value, cut into the same frames."""
-        codec, source = self._codecs.named(ref.codec), self._from.open(ref)
-        try:
-            again = partial(_pieces, source)
-            return self._to.write(codec, again(), address, key, about=ref.about, again=again)
-        finally:
-            source.close()
-
-
-def _pieces(source: Source) -> Iterator[Buffer]:
-    """The encoded value as its frames hold it, read a few of them at a time."""
-    frames = [place.raw for place in source.seal.places if place.raw] if isinstance(source, SealedBlob) else []
-    start, run = 0, list[int]()
-    for size in frames or [source.size]:
-        run.append(size)
-        if sum(run) >= STRETCH:
-            yield from _stretch(source, start, run)
-            start, run = start + sum(run), []
-    yield from _stretch(source, start, run)
-
-
-def _stretch(source: Source, start: int, sizes: list[int]) -> Iterator[Buffer]:
-    # As bytes, which nobody changes: the writer needs not look at them again when they are stored.
-    held = memoryview(bytes(source.read(start, sum(sizes))))
-    for size in sizes:
-        yield held[:size]
-        held = held[size:]
+        return self._signatures.signed(self._copying.copied(parsed, address, key))

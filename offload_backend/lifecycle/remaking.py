@@ -4,34 +4,73 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from offload_backend.address import StateAddress
 from offload_backend.lifecycle.expire import Tally
+from offload_backend.lifecycle.named import NamedBlob
 
-__all__ = ["Change", "Remaking", "RewriteReport"]
+if TYPE_CHECKING:
+    from offload_backend.blobstore import BlobStore
+    from offload_backend.corestore import FoundRow
+
+__all__ = ["NOTHING", "Change", "Need", "Remade", "Remaking", "RewriteReport"]
 
 
 class Change(Enum):
-    """What a ref needs."""
+    """What a row needs."""
 
     NONE = "nothing"
-    REF = "another text for the same blob"
-    BLOB = "another blob"
+    TEXT = "another text, which says the same of the same blob or of none"
+    VALUE = "its value stored anew, in another place or form"
+    ELSEWHERE = "it, but names a blob that is not its own here, and stays as it is"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a row needs, as far as its text tells.
+
+    ``text`` is what the row holds, a ref or an inline value, out of its envelope. ``blob`` is the row's own that it
+    names now. ``size`` are the bytes that are stored beside the row for it, 0 where that is not known; ``weight``
+    those that storing it anew takes in memory, about.
+    """
+
+    change: Change
+    text: str = ""
+    blob: NamedBlob | None = None
+    size: int = 0
+    weight: int = 0
+
+
+NOTHING = Need(Change.NONE)
+
+
+@dataclass(frozen=True)
+class Remade:
+    """The whole text that a row is to have, and the name of what was stored for it, empty if nothing was."""
+
+    row_text: str
+    name: str = ""
 
 
 class Remaking(Protocol):
-    """What becomes of refs. Safe to use from any thread."""
+    """What becomes of rows. Safe to use from any thread."""
 
-    def change(self, ref: str) -> Change:
-        """What the ref, of whatever backend, needs. Asks no store; raises for settings that cannot be used."""
+    def need(self, found: FoundRow) -> Need:
+        """What the row, of whatever backend, needs. Asks no store; raises for settings that cannot be used.
+
+        Raises another :class:`~offload_backend.errors.OffloadError` for a row that needs it and can never have it.
+        """
         ...
 
-    def remade(self, ref: str, address: StateAddress, key: str) -> str:
-        """The ref to put in its place; what it names is complete and durable, and was written for the same state.
+    def remake(self, found: FoundRow, need: Need) -> Remade:
+        """What to put in its place; what that names is complete and durable, and was written for the same state.
 
-        Raises an :class:`~offload_backend.errors.OffloadError` for a ref whose value cannot be read or stored.
+        Raises an :class:`~offload_backend.errors.OffloadError` for a row whose value cannot be read or stored.
         """
+        ...
+
+    def target(self) -> BlobStore:
+        """Where it stores, to delete by name what was stored in vain."""
         ...
 
 
@@ -39,17 +78,17 @@ class Remaking(Protocol):
 class RewriteReport:
     """What a rewrite did, or would do.
 
-    ``rows`` were looked at; ``wanted`` counts those that needed it when it began, the blobs to be written anew
-    for them and the bytes these blobs take as they are; ``done`` the same of rows that were replaced. ``changed``
+    ``rows`` were looked at; ``wanted`` counts those that needed it when it began, the values to be stored anew
+    for them and the bytes these take as they are; ``done`` the same of rows that were replaced. ``changed``
     rows were written anew, removed or held by somebody meanwhile, and were left alone. ``archived`` rows, and
-    refs ``elsewhere`` (that name no blob of their own row below the write location), need it and stay as they
+    refs ``elsewhere`` (that name no blob of their own row where it would have to be), need it and stay as they
     are. ``failures`` counts rows that could not be rewritten; ``failed`` maps the first of them to the reasons.
     ``stopped`` tells that the store failed again and again, so that the other rows were left alone.
 
     Of the blobs that rows named before, ``deleted`` are gone. ``young`` ones were written within
-    ``commit_window`` and are left to the collector, ``kept`` ones stay because of ``reclaim = never``,
-    ``held`` maps names of those that stay to who names them as well, and ``undeleted`` maps names to the
-    store's reasons. ``waiting`` ones have their grace.
+    ``commit_window`` and are left to the collector, ``kept`` ones stay because of ``reclaim = never`` or because
+    nobody asked for their end, ``held`` maps names of those that stay to who names them as well, and
+    ``undeleted`` maps names to the store's reasons. ``waiting`` ones have their grace.
     """
 
     dry: bool

@@ -1,4 +1,4 @@
-"""Rows get another ref to the same value, while tasks read and write them: the walk that such verbs share.
+"""Rows get another text for the same value, while tasks read and write them: the walk that such verbs share.
 
 A row is replaced only if it still is as it was read, so whoever sets it meanwhile wins; what was stored for
 it is then deleted. Why nothing is lost on the way is in ``docs/adr/0015-rewriting-rows.md``.
@@ -9,21 +9,18 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from offload_backend.address import blob_scope
 from offload_backend.blobstore import delete_told
 from offload_backend.errors import BlobNotFoundError, ConfigError, OffloadError, StoreError
 from offload_backend.lifecycle.collector import Collector
-from offload_backend.lifecycle.named import NamedBlob, named_blob, ref_of
 from offload_backend.lifecycle.preflight import require_owner
-from offload_backend.lifecycle.remaking import Change, Remaking, RewriteReport
+from offload_backend.lifecycle.remaking import NOTHING, Change, Need, Remade, Remaking, RewriteReport
 from offload_backend.lifecycle.superseded import SupersededBlobs
-from offload_backend.row import row_text
 
 if TYPE_CHECKING:
     from offload_backend.corestore import FoundRow, RemovableRows
@@ -37,7 +34,7 @@ ROWS_PER_PAGE = 200
 SECONDS_TO_COMMIT = 5
 """What is stored waits no longer for its neighbours: little is done again after a kill."""
 LARGE = 8 * 1024 * 1024
-"""Of blobs with more bytes than this, one at a time is on its way."""
+"""Of values with more bytes than this, one at a time is on its way."""
 ENOUGH_TROUBLE = 10
 """Failures of the store, one after the other, after which it is asked no more."""
 SHOWN = 1000
@@ -51,22 +48,27 @@ def rewrite(
     selection: Selection | None = None,
     limit: int = 0,
     dry: bool = False,
+    former: Collector | None = None,
+    delete: bool = True,
     grace: timedelta = GRACE,
     on_step: Callable[[RewriteReport], None] = lambda _: None,
 ) -> RewriteReport:
-    """Give the rows that are meant the refs that ``remaking`` makes; with ``dry``, only say how many need it.
+    """Give the rows that are meant the texts that ``remaking`` makes; with ``dry``, only say how many need it.
 
     At most ``limit`` rows, 0 for all; those that fail do not count. May be killed at any moment and run again:
-    rows that are done are known by their refs, and what a killed run stored is an orphan. Waits, in the end, until
-    the last superseded blob has had its ``grace``. Trouble with a row or with the store is reported; trouble with
-    the database raises, and so does :class:`~offload_backend.errors.ConfigError`. Raises
+    rows that are done are known by their texts, and what a killed run stored is an orphan. ``former`` are the
+    blobs that rows name before, if they are in another place. With ``delete``, those that are superseded go, and it
+    waits, in the end, until the last has had its ``grace``. Trouble with a row or with the store is reported;
+    trouble with the database raises, and so does :class:`~offload_backend.errors.ConfigError`. Raises
     :class:`~offload_backend.errors.RefusedError` unless ``rows``, which must be those of the collector's roots,
-    are in the database that has adopted the deployment.
+    are in the database that has adopted the deployment, and also what is to be deleted.
     """
     require_owner(collector)
+    if former and delete:
+        require_owner(former)
     report = RewriteReport(dry)
-    superseded = SupersededBlobs(collector, rows, report, grace)
-    walk = _Walk(collector, rows, remaking, selection, report, on_step, superseded)
+    superseded = SupersededBlobs(former or collector, rows, report, grace if delete else None)
+    walk = _Walk(collector, former or collector, rows, remaking, selection, report, on_step, superseded)
     walk.survey()
     on_step(report)
     if not dry:
@@ -77,18 +79,19 @@ def rewrite(
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """A row, the blob it names, and what is to be named instead, or why it is not; since when it was made."""
+    """A row, what it needed, and what it is to have, or why it is not; since when it was made."""
 
     found: FoundRow
-    blob: NamedBlob
+    need: Need
     began: datetime
-    ref: str = ""
+    remade: Remade | None = None
     error: OffloadError | None = None
 
 
 @dataclass
 class _Walk:
     collector: Collector
+    former: Collector
     rows: RemovableRows
     remaking: Remaking
     selection: Selection | None
@@ -99,28 +102,34 @@ class _Walk:
     _large: threading.Lock = field(default_factory=threading.Lock)
 
     def survey(self) -> None:
-        """Count what there is to do."""
+        """Count what there is to do; where that is all, also what cannot be done."""
         report = self.report
         for found in self.rows.found():
             report.rows += not found.archived
-            ref = self._ref_meant(found)
-            change = self.remaking.change(ref) if ref else Change.NONE
-            if change is Change.NONE:
+            try:
+                need = self._need(found)
+            except ConfigError:
+                raise
+            except OffloadError as error:
+                report.archived += found.archived
+                if report.dry and not found.archived:
+                    self._tell_failure(found, error)
                 continue
-            blob = self._own(found, ref)
+            if need.change is Change.NONE:
+                continue
             if found.archived:
                 report.archived += 1
-            elif blob is None:
+            elif need.change is Change.ELSEWHERE:
                 report.elsewhere += 1
             else:
-                report.wanted.add([blob.size] if change is Change.BLOB else [])
+                report.wanted.add(_sizes(need))
 
     def go(self, limit: int) -> None:
         """Rewrite, page by page; between two transactions none is open."""
         last: FoundRow | None = None
         with ThreadPoolExecutor(self.collector.settings.concurrency, "offload-rewrite") as pool:
             while page := self.rows.page(limit=ROWS_PER_PAGE, after=last):
-                last, wanted = page[-1], list(self._wanted(page))
+                last, wanted = page[-1], self._wanted(page)
                 while wanted and self.report.done.rows < limit and not self.report.stopped:
                     left = limit - self.report.done.rows
                     self._rewrite(wanted[:left], pool)
@@ -129,24 +138,28 @@ class _Walk:
                 if wanted or self.report.stopped or len(page) < ROWS_PER_PAGE:
                     return
 
-    def _wanted(self, page: list[FoundRow]) -> Iterator[tuple[FoundRow, NamedBlob]]:
+    def _wanted(self, page: list[FoundRow]) -> list[tuple[FoundRow, Need]]:
+        wanted: list[tuple[FoundRow, Need]] = []
+        failed: list[_Made] = []
         for found in page:
-            ref = self._ref_meant(found)
-            blob = self._own(found, ref) if ref and self.remaking.change(ref) is not Change.NONE else None
-            if blob:
-                yield found, blob
+            try:
+                need = self._need(found)
+            except ConfigError:
+                raise
+            except OffloadError as error:
+                failed.append(_Made(found, NOTHING, self.collector.clock(), error=error))
+                continue
+            if need.change in (Change.TEXT, Change.VALUE):
+                wanted.append((found, need))
+        self._tell_failures(failed)
+        return wanted
 
-    def _ref_meant(self, found: FoundRow) -> str | None:
-        return ref_of(found) if self.selection is None or self.selection.has_row(found) else None
+    def _need(self, found: FoundRow) -> Need:
+        is_meant = self.selection is None or self.selection.has_row(found)
+        return self.remaking.need(found) if is_meant else NOTHING
 
-    def _own(self, found: FoundRow, ref: str | None) -> NamedBlob | None:
-        """The blob, if it was written for this row: what another row names is not for this one to change."""
-        settings = self.collector.settings
-        blob = named_blob(ref, settings.deployment, self.collector.store.location) if ref else None
-        return blob if blob and blob.is_of(found) else None
-
-    def _rewrite(self, wanted: list[tuple[FoundRow, NamedBlob]], pool: ThreadPoolExecutor) -> None:
-        jobs: set[Future[_Made]] = {pool.submit(self._make, found, blob) for found, blob in wanted}
+    def _rewrite(self, wanted: list[tuple[FoundRow, Need]], pool: ThreadPoolExecutor) -> None:
+        jobs: set[Future[_Made]] = {pool.submit(self._make, found, need) for found, need in wanted}
         try:
             while jobs:
                 done, jobs = wait(jobs, SECONDS_TO_COMMIT)
@@ -156,30 +169,28 @@ class _Walk:
             pool.shutdown(cancel_futures=True)
             raise
 
-    def _make(self, found: FoundRow, blob: NamedBlob) -> _Made:
+    def _make(self, found: FoundRow, need: Need) -> _Made:
         began = self.collector.clock()
         if self._trouble >= ENOUGH_TROUBLE:
             self.report.stopped = True
-            return _Made(found, blob, began)
-        place = (blob.parts.scope, blob.parts.key)
-        address = next(each for each in found.addresses if blob_scope(each, found.row.key) == place)
+            return _Made(found, need, began)
         try:
-            with self._large if blob.size > LARGE else contextlib.nullcontext():
+            with self._large if need.weight > LARGE else contextlib.nullcontext():
                 began = self.collector.clock()
-                ref = self.remaking.remade(blob.ref, address, found.row.key)
+                remade = self.remaking.remake(found, need)
         except ConfigError:
             raise
         except OffloadError as error:
             self._trouble = self._trouble + 1 if isinstance(error, StoreError) else 0
-            return _Made(found, blob, began, error=error)
+            return _Made(found, need, began, error=error)
         self._trouble = 0
-        return _Made(found, blob, began, ref)
+        return _Made(found, need, began, remade)
 
     def _commit(self, made: list[_Made]) -> None:
-        """Put the refs into the rows that are still as they were read, in one transaction."""
-        stored = [each for each in made if each.ref]
+        """Put the texts into the rows that are still as they were read, in one transaction."""
+        stored = [each for each in made if each.remade]
         ready = [each for each in stored if not self._is_late(each)]
-        changes = [(each.found, row_text(each.ref)) for each in ready]
+        changes = [(each.found, each.remade.row_text) for each in ready if each.remade]
         replaced = {id(found) for found in self.rows.replace(changes)} if changes else set()
         won = {each for each in ready if id(each.found) in replaced}
         # This process may have been stopped in the middle of the transaction, and the collector not.
@@ -189,8 +200,9 @@ class _Walk:
             self._tell_done(each)
         self.report.changed += len(ready) - len(won)
         # No commit names these, and none can any more: nobody else was told of them.
-        names = [name for each in stored if each not in won and (name := self._new_name(each))]
-        self.report.undeleted.update(delete_told(self.collector.store.delete, names).failed if names else {})
+        names = [each.remade.name for each in stored if each not in won and each.remade and each.remade.name]
+        delete = lambda names: self.remaking.target().delete(names)  # noqa: E731 (opened where there is something)
+        self.report.undeleted.update(delete_told(delete, names).failed if names else {})
         late = [replace(each, error=_too_late()) for each in stored if each not in ready or each in overdue]
         self._tell_failures([each for each in made if each.error] + late)
 
@@ -204,16 +216,17 @@ class _Walk:
         It is, if this process was stopped before the commit; if it was stopped after, what is named now is live.
         """
         back = [
-            (replace(each.found, row=replace(each.found.row, text=row_text(each.ref))), each.found.row.text)
+            (replace(each.found, row=replace(each.found.row, text=each.remade.row_text)), each.found.row.text)
             for each in overdue
-            if self._is_there(each.blob.name)
+            if each.remade and self._is_there(each.need)
         ]
         if back:
             self.rows.replace(back)
 
-    def _is_there(self, name: str) -> bool:
+    def _is_there(self, need: Need) -> bool:
         try:
-            self.collector.store.get_range(name, 0, 1)
+            if need.blob:
+                self.former.store.get_range(need.blob.name, 0, 1)
         except BlobNotFoundError:
             return False
         except OffloadError:
@@ -221,15 +234,9 @@ class _Walk:
         return True
 
     def _tell_done(self, made: _Made) -> None:
-        moved = self._new_name(made) is not None
-        self.report.done.add([made.blob.size] if moved else [])
-        if moved:
-            self.superseded.add(made.found, made.blob)
-
-    def _new_name(self, made: _Made) -> str | None:
-        """The name of the blob that was written for this, if one was."""
-        named = named_blob(made.ref, self.collector.settings.deployment, self.collector.store.location)
-        return named.name if named and named.name != made.blob.name else None
+        self.report.done.add(_sizes(made.need))
+        if made.need.blob and made.need.change is Change.VALUE:
+            self.superseded.add(made.found, made.need.blob)
 
     def _tell_failures(self, failed: list[_Made]) -> None:
         """Rows that could not be rewritten; if somebody has changed one, what it named may be gone for that."""
@@ -239,11 +246,17 @@ class _Walk:
             if id(each.found) not in there or each.error is None:
                 self.report.changed += 1
                 continue
-            self.report.failures += 1
-            if len(self.report.failed) < SHOWN:
-                row, error = each.found.row, each.error
-                reason = f"{error.message}; {error.hint}" if error.hint else error.message
-                self.report.failed[f"{row.address} key {row.key!r}"] = reason
+            self._tell_failure(each.found, each.error)
+
+    def _tell_failure(self, found: FoundRow, error: OffloadError) -> None:
+        self.report.failures += 1
+        if len(self.report.failed) < SHOWN:
+            reason = f"{error.message}; {error.hint}" if error.hint else error.message
+            self.report.failed[f"{found.row.address} key {found.row.key!r}"] = reason
+
+
+def _sizes(need: Need) -> list[int]:
+    return [need.size] if need.change is Change.VALUE else []
 
 
 def _too_late() -> StoreError:

@@ -30,19 +30,22 @@ class SupersededBlobs:
     A blob goes ``grace`` after its row was committed with another one, unless something else names it: whoever
     read the row before that has had the time to read the blob. One whose row was written within
     ``commit_window`` stays for the collector: the request that wrote it may be repeated, and would name it again.
+    ``None`` for ``grace`` lets all of them stay.
     """
 
-    def __init__(self, collector: Collector, rows: RemovableRows, report: RewriteReport, grace: timedelta) -> None:
+    def __init__(
+        self, collector: Collector, rows: RemovableRows, report: RewriteReport, grace: timedelta | None
+    ) -> None:
         self._collector = collector
         self._report = report
-        self._grace = grace.total_seconds()
+        self._grace = grace.total_seconds() if grace is not None else None
         # A clock that is ahead would take a young row for an old one.
         self._old = min(collector.clock(), rows.now()) - collector.settings.commit_window
         self._waiting: deque[tuple[float, NamedBlob]] = deque()
 
     def add(self, found: FoundRow, blob: NamedBlob) -> None:
         """The row, as it was read, named the blob; a commit has put another ref there."""
-        if self._collector.settings.reclaim == "never":
+        if self._grace is None or self._collector.settings.reclaim == "never":
             self._report.kept += 1
         elif found.row.updated_at >= self._old:
             self._report.young += 1

@@ -20,7 +20,7 @@ from offload_backend.blobfile import SealedBlob
 from offload_backend.blobs import Blobs
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.errors import ForeignRefError, OffloadError, UnreadableBlobError
-from offload_backend.lifecycle import rekey as rekeying
+from offload_backend.lifecycle import copying
 from offload_backend.lifecycle.rekey import Rekeying
 from offload_backend.offloader import Offloader
 from offload_backend.ref import parse_ref, signature_of
@@ -355,7 +355,7 @@ def test_a_large_value_is_copied_in_a_few_frames_of_memory(keyed):
 
 def test_a_copy_is_cut_into_the_same_frames(keyed, monkeypatch):
     numpy = pytest.importorskip("numpy")
-    monkeypatch.setattr(rekeying, "STRETCH", 5 * 2**20)
+    monkeypatch.setattr(copying, "STRETCH", 5 * 2**20)
     value = {"words": ["word"] * 300_000, "array": numpy.arange(2_500_000), "small": b"x" * 70_000}
     [ref] = keyed.write({"v": value}).values()
     settings = keyed.settings(encryption_keys=NEW)

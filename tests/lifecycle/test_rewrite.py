@@ -20,7 +20,8 @@ from offload_backend.lifecycle import rewrite as rewriting
 from offload_backend.lifecycle import superseded
 from offload_backend.lifecycle.adopt import adopt
 from offload_backend.lifecycle.collector import Collector
-from offload_backend.lifecycle.remaking import Change
+from offload_backend.lifecycle.named import own_blob, ref_of
+from offload_backend.lifecycle.remaking import NOTHING, Change, Need, Remade
 from offload_backend.lifecycle.restore import pin
 from offload_backend.lifecycle.rewrite import rewrite
 from offload_backend.lifecycle.selection import TaskSelection
@@ -37,25 +38,36 @@ HOUR = timedelta(hours=1)
 NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
 
-class Remade:
-    """Refs whose ``about`` does not say that they are new; with a new blob, or with the text alone."""
+class Anew:
+    """Rows whose refs' ``about`` does not say that they are new; with a new blob, or with the text alone."""
 
-    def __init__(self, offloader, change=Change.BLOB):
-        self.offloader = offloader
+    def __init__(self, offloader, store, change=Change.VALUE):
+        self.offloader, self.store = offloader, store
         self.kind = change
         self.before_return = lambda ref, address, key: None
         self.made = []
 
-    def change(self, ref):
-        return Change.NONE if "://" not in ref or "about=new" in ref else self.kind
+    def target(self):
+        return self.store
 
-    def remade(self, ref, address, key):
-        made = ref
-        if self.kind is Change.BLOB:
-            made = self.offloader.offload(self.offloader.resolve(ref), address, key)
+    def is_done(self, ref):
+        return "about=new" in ref
+
+    def need(self, found):
+        ref = ref_of(found)
+        if ref is None or self.is_done(ref):
+            return NOTHING
+        blob = own_blob(ref, found, "default", HOME)
+        return Need(self.kind, ref, blob, blob.size, blob.size) if blob else Need(Change.ELSEWHERE)
+
+    def remake(self, found, need):
+        made, address, key = need.text, found.row.address, found.row.key
+        if self.kind is Change.VALUE:
+            made = self.offloader.offload(self.offloader.resolve(need.text), address, key)
         self.made.append(key)
-        self.before_return(ref, address, key)
-        return changed(made, about="new")
+        self.before_return(need.text, address, key)
+        name = name_in(made) if self.kind is Change.VALUE else ""
+        return Remade(row_text(changed(made, about="new")), name)
 
 
 class Site:
@@ -68,7 +80,7 @@ class Site:
         self.offloader = self.stores.offloader(inline_limit=0, **settings)
         self.store = self.stores.open(HOME)
         self.ahead = timedelta(hours=7)
-        self.remaking = Remade(self.offloader)
+        self.remaking = Anew(self.offloader, self.store)
         adopt(Collector(self.offloader.settings, self.store, self.roots))
 
     @property
@@ -151,7 +163,7 @@ def test_where_the_text_alone_changes_no_blob_does(site):
     for key in "ab":
         site.set(key)
     blobs = site.blobs()
-    site.remaking.kind = Change.REF
+    site.remaking.kind = Change.TEXT
     site.store.calls.clear()
     report = site.rewrite()
     assert (report.done.rows, report.done.blobs, report.done.bytes) == (2, 0, 0)
@@ -471,7 +483,7 @@ def test_a_large_blob_is_alone_on_its_way(site, monkeypatch):
         site.set(str(number))
     at_once, most = 0, 0
     lock = threading.Lock()
-    remade = site.remaking.remade
+    remake = site.remaking.remake
 
     def counted(*arguments):
         nonlocal at_once, most
@@ -480,12 +492,12 @@ def test_a_large_blob_is_alone_on_its_way(site, monkeypatch):
             most = max(most, at_once)
         try:
             time.sleep(0.005)  # the others have the time to begin
-            return remade(*arguments)
+            return remake(*arguments)
         finally:
             with lock:
                 at_once -= 1
 
-    monkeypatch.setattr(site.remaking, "remade", counted)
+    monkeypatch.setattr(site.remaking, "remake", counted)
     assert site.rewrite().done.rows == 20
     assert most == 1
 
@@ -503,7 +515,7 @@ def sql_site(request, tmp_path):
 def test_tasks_that_set_and_get_meanwhile_see_their_latest_value_always(sql_site):
     """Without any grace, and over and over: blobs are deleted under their readers, who read the row again."""
     site = sql_site
-    site.remaking.change = lambda ref: Change.BLOB if "://" in ref else Change.NONE  # again and again
+    site.remaking.is_done = lambda ref: False  # again and again
     values = OffloadedValues(site.offloader)
     done, rewritten = threading.Event(), 0
 

@@ -13,10 +13,9 @@ _TESTS_4 = ("tests/contracts/test_removable_rows.py", "-k", "pages_of_airflows a
 REWRITING = {
     ("lifecycle/rewrite.py", _TESTS_1): [
         ("    require_owner(collector)\n", "", "a copied database's rows are rewritten"),
-        ("return blob if blob and blob.is_of(found) else None", "return blob", "a copied ref is rewritten"),
         (
-            "        names = [name for each in stored if each not in won",
-            "        names = [name for each in stored if False",
+            "for each in stored if each not in won and each.remade",
+            "for each in stored if False and each.remade",
             "what was stored in vain stays",
         ),
         (
@@ -35,8 +34,8 @@ REWRITING = {
             "what was committed too late stays",
         ),
         (
-            "            if self._is_there(each.blob.name)\n",
-            "",
+            "            if each.remade and self._is_there(each.need)\n",
+            "            if each.remade\n",
             "a row names again what has been purged",
         ),
         (
@@ -45,8 +44,8 @@ REWRITING = {
             "the blob of a row that was put back goes",
         ),
         (
-            "        moved = self._new_name(made) is not None\n",
-            "        moved = True\n",
+            "made.need.blob and made.need.change is Change.VALUE:\n",
+            "made.need.blob:\n",
             "a blob goes that its row still names",
         ),
         (
@@ -59,12 +58,15 @@ REWRITING = {
             "        if False:\n",
             "a dead store is asked for each row",
         ),
-        ("with self._large if blob.size > LARGE else", "with", "large blobs are copied side by side"),
+        ("with self._large if need.weight > LARGE else", "with", "large blobs are copied side by side"),
+    ],
+    ("lifecycle/named.py", _TESTS_3): [
+        ("    return blob if blob and blob.is_of(found) else None", "    return blob", "a copied ref is rewritten"),
     ],
     ("lifecycle/superseded.py", _TESTS_1): [
         (
-            '        if self._collector.settings.reclaim == "never":\n',
-            "        if False:\n",
+            'if self._grace is None or self._collector.settings.reclaim == "never":\n',
+            "if self._grace is None:\n",
             "`reclaim = never` is passed over",
         ),
         (
@@ -112,10 +114,12 @@ REWRITING = {
         ("        self._signatures.check(ref)\n", "", "a forged ref is made good"),
         ("if self._settings.encryption_keys and parsed.key != self._key:", "if False:", "blobs keep their keys"),
         (
-            "        return Change.NONE if is_signed else Change.REF\n",
+            "        return Change.NONE if is_signed else Change.TEXT\n",
             "        return Change.NONE\n",
             "refs keep their signatures",
         ),
+    ],
+    ("lifecycle/copying.py", _TESTS_3): [
         (
             "    for size in frames or [source.size]:\n",
             "    for size in [source.size]:\n",
