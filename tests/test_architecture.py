@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "stand-alone": BUILT | {"stand-alone"},
     "airflow": BUILT | {"airflow"},
     "cli": BUILT | {"stand-alone", "airflow", "cli"},
-    "testing": BUILT | {"stand-alone", "testing"},
+    "testing": BUILT | {"stand-alone", "airflow", "testing"},
     "package": {"stand-alone"},  # lazily, for `from offload_backend import connect`
 }
 
@@ -59,8 +59,8 @@ KINDS_ON_NUMPY = [
     *("pandas", "pandas_arrays", "pandas_scalars", "scipy"),
 ]
 DRIVERS = {
-    "airflow": ["airflow"],
-    "boto3": ["stores", "airflow.connections", "crypto.kms"],
+    "airflow": ["airflow", "testing.airflow_state", "testing.supervisor"],
+    "boto3": ["stores", "airflow.connections", "crypto.kms", "testing.s3_bucket"],
     "botocore": ["stores", "airflow.connections", "crypto.kms"],
     "s3fs": ["stores", "airflow.connections"],
     "fsspec": ["stores", "airflow.connections", "peervalue"],
@@ -83,6 +83,7 @@ DRIVERS = {
     "rich": ["cli"],
     "pytest": ["testing"],
     "hypothesis": ["testing"],
+    "moto": ["testing.s3_bucket"],
 }
 """The only places that may import a library, by its name."""
 
@@ -201,6 +202,10 @@ DRIVERS_OF_STORES = ["airflow", "fsspec", "boto3", "botocore", "s3fs", "sqlalche
         ("offload_backend.airflow", [*DRIVERS_OF_STORES, "pydantic", "zstandard", "orjson", "msgspec"]),
         ("offload_backend.airflow.provider", DRIVERS_OF_STORES),
         ("offload_backend.reclaimer", DRIVERS_OF_STORES),
+        (
+            "offload_backend.testing.plugin",
+            [*DRIVERS_OF_STORES, "pydantic", "zstandard", "orjson", "msgspec", "moto"],
+        ),
     ],
 )
 def test_importing_a_module_imports_nothing_heavy(module, heavy):

@@ -12,7 +12,7 @@ from typing import Literal
 
 from offload_backend.blobstore import BlobInfo, BlobStore, Buffer, DeleteReport
 
-__all__ = ["CountingBlobStore", "FaultyBlobStore", "Operation"]
+__all__ = ["CountingBlobStore", "FaultyBlobStore", "Operation", "Schedule"]
 
 Operation = Literal["put", "get", "get_range", "read_into", "list", "delete"]
 
@@ -98,11 +98,48 @@ class CountingBlobStore(WrappedBlobStore):
             self.names.setdefault(operation, []).extend(names)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Fault:
-    operation: Operation
-    times: int
+    operation: str
     act: Callable[[], None]
+    times: int | None
+    after: int
+
+
+class Schedule:
+    """What is to happen at which calls, in the order in which it was asked for. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._faults: list[_Fault] = []
+        self._happened: list[_Fault] = []
+
+    def add(self, operation: str, act: Callable[[], None], times: int | None = 1, after: int = 0) -> None:
+        """Have ``act`` run at ``times`` calls (``None``: at every one), the first ``after`` calls left alone."""
+        self._faults.append(_Fault(operation, act, times, after))
+
+    def act(self, operation: str) -> None:
+        """It is called: what was asked for happens, and raises what it raises."""
+        with self._lock:
+            fault = next((fault for fault in self._faults if fault.operation == operation), None)
+            if fault is None:
+                return
+            if fault.after > 0:
+                fault.after -= 1
+                return
+            if fault.times is None:
+                self._happened.append(fault)
+            else:
+                fault.times -= 1
+                if fault.times == 0:
+                    self._faults.remove(fault)
+        fault.act()
+
+    @property
+    def pending(self) -> list[str]:
+        """The operations of what was asked for and has not happened as often; of what is endless, not once."""
+        with self._lock:
+            return [fault.operation for fault in self._faults if fault not in self._happened]
 
 
 class FaultyBlobStore(WrappedBlobStore):
@@ -111,31 +148,38 @@ class FaultyBlobStore(WrappedBlobStore):
     def __init__(self, inner: BlobStore) -> None:
         super().__init__(inner)
         self._lock = threading.Lock()
-        self._faults_before: list[_Fault] = []
-        self._faults_after: list[_Fault] = []
+        self._faults_before = Schedule()
+        self._faults_after = Schedule()
         self._cuts: list[tuple[int, BaseException]] = []
         self._tears: list[tuple[int, BaseException | None]] = []
         self._hidden: frozenset[str] = frozenset()
 
     def fail(self, operation: Operation, error: BaseException, times: int = 1) -> None:
         """The next calls raise before anything is done."""
-        self._faults_before.append(_Fault(operation, times, _raiser(error)))
+        self.run_before(operation, _raiser(error), times)
 
     def lose_answer(self, operation: Operation, error: BaseException, times: int = 1) -> None:
         """The next calls do all that was asked, and raise then."""
-        self._faults_after.append(_Fault(operation, times, _raiser(error)))
+        self.run_after(operation, _raiser(error), times)
 
-    def delay(self, operation: Operation, seconds: float, times: int = 1) -> None:
+    def delay(self, operation: Operation, seconds: float, times: int | None = 1) -> None:
         """The next calls wait first."""
-        self._faults_before.append(_Fault(operation, times, lambda: time.sleep(seconds)))
+        self.run_before(operation, lambda: time.sleep(seconds), times)
 
-    def run_before(self, operation: Operation, action: Callable[[], None], times: int = 1) -> None:
-        """The next calls first run something, such as what another process would do at that moment."""
-        self._faults_before.append(_Fault(operation, times, action))
+    def run_before(
+        self, operation: Operation, action: Callable[[], None], times: int | None = 1, *, after: int = 0
+    ) -> None:
+        """The next calls first run something, such as what another process would do at that moment.
 
-    def run_after(self, operation: Operation, action: Callable[[], None], times: int = 1) -> None:
+        ``times`` and ``after`` as in :meth:`Schedule.add`.
+        """
+        self._faults_before.add(operation, action, times, after)
+
+    def run_after(
+        self, operation: Operation, action: Callable[[], None], times: int | None = 1, *, after: int = 0
+    ) -> None:
         """The next calls run something when they are done, before they return."""
-        self._faults_after.append(_Fault(operation, times, action))
+        self._faults_after.add(operation, action, times, after)
 
     def cut(self, chunks: int, error: BaseException) -> None:
         """The next ``get`` raises after that many chunks."""
@@ -153,11 +197,18 @@ class FaultyBlobStore(WrappedBlobStore):
         """Listings leave these names out from now on, as a stale one would."""
         self._hidden = frozenset(names)
 
+    @property
+    def pending(self) -> list[str]:
+        """The operations of faults that were asked for and have not happened, or not as often."""
+        with self._lock:
+            reads = ["get"] * len(self._cuts) + ["read_into"] * len(self._tears)
+        return [*self._faults_before.pending, *self._faults_after.pending, *reads]
+
     def _before(self, operation: Operation, names: Sequence[str]) -> None:  # noqa: ARG002 - the wrapper's hook
-        self._act(self._faults_before, operation)
+        self._faults_before.act(operation)
 
     def _after(self, operation: Operation) -> None:
-        self._act(self._faults_after, operation)
+        self._faults_after.act(operation)
 
     def _chunks(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         with self._lock:
@@ -178,16 +229,6 @@ class FaultyBlobStore(WrappedBlobStore):
 
     def _infos(self, infos: Iterator[BlobInfo]) -> Iterator[BlobInfo]:
         return (info for info in infos if info.name not in self._hidden)
-
-    def _act(self, faults: list[_Fault], operation: Operation) -> None:
-        with self._lock:
-            fault = next((fault for fault in faults if fault.operation == operation), None)
-            if fault is None:
-                return
-            fault.times -= 1
-            if fault.times == 0:
-                faults.remove(fault)
-        fault.act()
 
 
 def _raiser(error: BaseException) -> Callable[[], None]:
