@@ -111,6 +111,11 @@ class Checkpointer:
         """How many steps are done, in all attempts: those in the state of ``resume``, or of the last offer."""
         return self._step
 
+    @property
+    def saved_steps(self) -> tuple[int, ...]:
+        """After how many steps the checkpoints were saved that ``resume`` can go back to, oldest first."""
+        return tuple(saved.step for saved in self._line or ())
+
     def resume(self, start: Callable[[], _T], *, step: int | None = None) -> _T:
         """The state of the latest checkpoint or, if there is none yet, what ``start`` makes.
 
