@@ -19,6 +19,7 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Offload backend",
         "description": "State store backend that keeps large task and asset state in object storage.",
         "versions": [__version__],
+        "cli": ["offload_backend.airflow.command.get_commands"],
         "config": {
             SECTION: {
                 "description": "Options of offload_backend.airflow.OffloadStateBackend, the class for "

@@ -13,16 +13,35 @@ import typer
 from typer.core import TyperGroup
 
 from offload_backend import __version__
+from offload_backend.cli.cat import cat
+from offload_backend.cli.doctor import doctor
 from offload_backend.cli.erase import erase
 from offload_backend.cli.expire import expire
 from offload_backend.cli.gc import gc
+from offload_backend.cli.ls import ls
 from offload_backend.cli.rekey import rekey
+from offload_backend.cli.show import show
+from offload_backend.cli.stats import stats
+from offload_backend.cli.tables import plain
 from offload_backend.cli.verify import verify
-from offload_backend.errors import ConfigError, IncompleteError, OffloadError, RefusedError
+from offload_backend.errors import (
+    BlobCorruptError,
+    BlobNotFoundError,
+    ConfigError,
+    IncompleteError,
+    OffloadError,
+    RefusedError,
+)
 
 __all__ = ["app"]
 
-EXIT_CODES: dict[type[OffloadError], int] = {ConfigError: 2, RefusedError: 3, IncompleteError: 4}
+EXIT_CODES: dict[type[OffloadError], int] = {
+    ConfigError: 2,
+    RefusedError: 3,
+    IncompleteError: 4,
+    BlobNotFoundError: 5,
+    BlobCorruptError: 5,
+}
 
 
 class _Verbs(TyperGroup):
@@ -32,11 +51,11 @@ class _Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except OffloadError as error:
-            typer.echo(f"offload: {error}", err=True)
+            typer.echo(plain(f"offload: {error}", keep="\n"), err=True)
             raise typer.Exit(EXIT_CODES.get(type(error), 1)) from None
 
 
-app = typer.Typer(cls=_Verbs, add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
+app = typer.Typer(cls=_Verbs, no_args_is_help=True, pretty_exceptions_show_locals=False)
 
 
 def _show_version(wanted: bool) -> None:
@@ -67,6 +86,11 @@ def demo(
     run_demo(keep)
 
 
+app.command()(ls)
+app.command()(show)
+app.command()(cat)
+app.command()(stats)
+app.command()(doctor)
 app.command()(expire)
 app.command()(erase)
 app.command()(verify)

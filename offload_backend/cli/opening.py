@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, distribution
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from offload_backend.rootsource import RootSource
     from offload_backend.settings import Settings
 
-__all__ = ["CoreStoreUrl", "Deployment", "Kind", "open_deployment", "parse_core_store"]
+__all__ = ["CoreStoreUrl", "Deployment", "Kind", "open_blobs", "open_deployment", "parse_core_store"]
 
 TOKEN_VARIABLE = "OFFLOAD_AIRFLOW_TOKEN"  # noqa: S105 (where the token is, not the token)
 """Environment variable with a token for Airflow's REST API; a URL's user and password do as well."""
@@ -113,11 +113,30 @@ def open_deployment(
         chosen, changes = _default_embedded(configuration, changes)
     if chosen.kind is Kind.AIRFLOW and configuration.core_backend:
         raise _rows_elsewhere()
-    if chosen.kind is not Kind.EMBEDDED and _is_installed("apache-airflow-task-sdk"):
+    if chosen.kind is not Kind.EMBEDDED and has_airflow():
         from offload_backend.airflow import maintenance
 
         return Deployment(maintenance.settings(changes), chosen, maintenance.cleanup_batch_size())
     return Deployment(configuration.settings(changes), chosen, configuration.cleanup_batch_size)
+
+
+def open_blobs(
+    path: str | None = None, deployment: str | None = None
+) -> tuple[Settings, Callable[[str], BlobStore]]:
+    """The settings, and what opens the store of a path, for verbs that are given a ref and so need no rows."""
+    from offload_backend.configuration import data_directory, read_configuration
+
+    given = {"path": path, "deployment": deployment}
+    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if has_airflow():
+        from offload_backend.airflow import maintenance
+
+        settings = maintenance.settings(changes)
+    else:
+        settings = read_configuration().settings(changes)
+    if not settings.path and (directory := data_directory() / "blobs").exists():  # where connect() puts them
+        settings = settings.replaced({"path": str(directory)})
+    return settings, lambda path: _open_store(path, settings)
 
 
 def _rows_elsewhere() -> ConfigError:
@@ -128,6 +147,11 @@ def _rows_elsewhere() -> ConfigError:
         hint="live refs cannot be read, so nothing can be collected; if the database named with --core-store is "
         f"one of Airflow's own backend, run this with AIRFLOW__STATE_STORE__BACKEND={METASTORE}",
     )
+
+
+def has_airflow() -> bool:
+    """Whether tasks of Airflow could run here."""
+    return _is_installed("apache-airflow-task-sdk")
 
 
 def parse_core_store(text: str) -> CoreStoreUrl:
@@ -210,7 +234,7 @@ def _open_store(path: str, settings: Settings) -> BlobStore:
     from offload_backend.location import parse_location
     from offload_backend.stores.opening import open_store
 
-    if path and parse_location(path).user and _is_installed("apache-airflow-task-sdk"):
+    if path and parse_location(path).user and has_airflow():
         from offload_backend.airflow import maintenance
 
         return maintenance.open_store(path, settings)

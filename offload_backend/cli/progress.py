@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 __all__ = ["Show", "bar"]
 
-Show = Callable[[str, int, int], None]
-"""What is done: in words, as a number, and of how many."""
+Show = Callable[[str, int, int | None], None]
+"""What is done: in words, as a number, and of how many, if that is known."""
 
 
 @contextlib.contextmanager

@@ -29,14 +29,18 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
 
 
 def columns(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
-    """A table on stdout under a title; nothing if it has no rows. The columns named in ``right`` hold numbers."""
+    """A table on stdout under its title, if it has one; nothing if it has no rows.
+
+    The columns named in ``right`` hold numbers.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in heads:
         table.add_column(head, justify="right" if head in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(plain, row))
     if table.row_count:
-        sys.stdout.write(f"\n{title}\n")
+        if title:
+            sys.stdout.write(f"\n{title}\n")
         _print(table)
 
 
