@@ -19,24 +19,33 @@ __all__ = ["Configuration", "data_directory", "fernet_key", "read_configuration"
 PREFIX = "AIRFLOW__"
 METASTORE = "airflow.state.metastore.MetastoreBackend"
 _TRUE, _FALSE = frozenset({"t", "true", "1"}), frozenset({"f", "false", "0"})
+_ENDINGS = ("", "_cmd", "_secret")
+"""Of an option's name: itself, a command that tells its text, and where Airflow's secrets backend has it."""
 
 
 @dataclass(frozen=True)
 class Configuration:
     """Options by section, as Airflow would see them: an environment variable counts before the file.
 
-    ``sections`` holds text as written; :meth:`get` expands ``$VARIABLES`` and ``~`` as Airflow does.
+    ``sections`` holds text as ``file`` has it; :meth:`get` expands ``$VARIABLES`` and ``~`` as Airflow does.
     Options that name a command or a secret (``…_cmd``, ``…_secret``) are not followed.
     """
 
     sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
 
     def get(self, section: str, option: str) -> str:
         """The option's text, empty if it is not set."""
         variable = f"{_section_prefix(section)}{option.upper()}"
         text = self.environment.get(variable, self.sections.get(section, {}).get(option, ""))
         return _expanded(text).strip()
+
+    def places(self, section: str, option: str) -> list[str]:
+        """Where the option is set, the one that counts first; never to what. Commands and secrets are among them."""
+        variable, lines = f"{_section_prefix(section)}{option.upper()}", self.sections.get(section, {})
+        found = [f"{variable}{end.upper()}" for end in _ENDINGS if f"{variable}{end.upper()}" in self.environment]
+        return found + [f"{self.file} [{section}] {option}{end}" for end in _ENDINGS if f"{option}{end}" in lines]
 
     def settings(self, changes: Mapping[str, object]) -> Settings:
         """``[offload_backend]`` with ``changes`` over it, the path of Airflow's common-io backend below it.
@@ -122,7 +131,7 @@ def read_configuration(environment: Mapping[str, str] | None = None) -> Configur
             location=str(path),
         ) from error
     own = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
-    return Configuration(read, own)
+    return Configuration(read, own, path)
 
 
 def fernet_key() -> str:

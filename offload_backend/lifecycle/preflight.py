@@ -19,7 +19,8 @@ from offload_backend.location import relative_name
 from offload_backend.ref import parse_ref
 from offload_backend.rootsource import Ledger
 
-__all__ = ["Run", "ask", "begin", "control_of", "limits_of", "refuse", "require_owner", "standing_of"]
+__all__ = ["Run", "ask", "begin", "control_of", "limits_of", "refuse", "require_owner", "skew_of"]
+__all__ += ["standing_of"]
 
 _T = TypeVar("_T")
 
@@ -66,7 +67,7 @@ def begin(collector: Collector, verb: str, accept: Collection[str]) -> Run:
     collector.roots.record(Ledger(sequence, ledger.canary))
     before = collector.clock()
     name, now = control.begin(Marker(verb, sequence, owner))
-    run = Run(name, sequence, verb, now, _skew(before, now, collector.clock()), owner, tuple(sorted(accept)))
+    run = Run(name, sequence, verb, now, skew_of(before, now, collector.clock()), owner, tuple(sorted(accept)))
     clocks = Clocks(
         now=now,
         skew=run.skew,
@@ -165,7 +166,7 @@ def limits_of(collector: Collector) -> Limits:
     )
 
 
-def _skew(before: datetime, now: datetime, after: datetime) -> timedelta:
+def skew_of(before: datetime, now: datetime, after: datetime) -> timedelta:
     """The clock here minus the store's; the store's was read at some moment in between."""
     if now < before:
         return before - now

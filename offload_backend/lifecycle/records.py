@@ -12,6 +12,7 @@
     v1/<deployment>/_gc/runs/<sequence>-<uuid>/purge/<batch>.intent.json, <batch>.result.json
     v1/<deployment>/_gc/pins/<blob id>.json
     v1/<deployment>/_gc/restored/<uuid>.jsonl.gz
+    v1/<deployment>/_gc/doctor/<uuid>.json           what offload doctor puts, reads and deletes
 
 Nothing here is ever overwritten, and no name here is a blob's by the key grammar.
 """
@@ -92,6 +93,10 @@ class Layout:
     def restored(self, record: str) -> str:
         """Name of a record of restored ids."""
         return f"{self.control}restored/{record}.jsonl.gz"
+
+    def probe(self, probe_id: str = "") -> str:
+        """Name of a probe of ``offload doctor``, or the prefix of all; no run of the collector looks at them."""
+        return f"{self.control}doctor/{probe_id}{'.json' if probe_id else ''}"
 
     def run_of(self, name: str) -> tuple[str, int, str] | None:
         """Run, sequence and what follows, of an object of a run."""

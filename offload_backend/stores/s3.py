@@ -72,6 +72,11 @@ class S3BlobStore:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         return self._location
 
+    @property
+    def client(self) -> Any:
+        """The boto3 client of this process, for what is asked of the bucket and not about blobs."""
+        return self._connected()
+
     def put(self, name: str, chunks: Iterable[Buffer]) -> None:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
         target = self._target(name)
