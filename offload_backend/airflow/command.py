@@ -13,7 +13,7 @@ from airflow.cli.cli_config import ActionCommand, Arg, lazy_load_command
 if TYPE_CHECKING:
     from airflow.cli.cli_config import CLICommand
 
-__all__ = ["get_commands", "run"]
+__all__ = ["get_commands"]
 
 _HELP = "Large task and asset state in object storage"
 
@@ -36,16 +36,5 @@ class _Everything(Arg):  # type: ignore[misc]  # Airflow's types are not followe
 
 def get_commands() -> list[CLICommand]:
     """What the provider adds to ``airflow``: one command, with the same verbs, options and exit codes."""
-    run = lazy_load_command("offload_backend.airflow.command.run")
+    run = lazy_load_command("offload_backend.cli.below_airflow.run")
     return [ActionCommand(name="offload", help=_HELP, func=run, args=(_Everything(),))]
-
-
-def run(args: argparse.Namespace) -> None:
-    """Run the verb; ends the process with its exit code."""
-    from typer.main import get_command
-
-    from offload_backend.cli.main import app
-
-    command = get_command(app)
-    command.params = [param for param in command.params if "completion" not in (param.name or "")]
-    command.main(args=args.arguments, prog_name="airflow offload")

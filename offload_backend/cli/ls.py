@@ -72,19 +72,9 @@ def ls(
 
     Reads rows and their refs alone, so what is listed may be gone all the same: offload verify tells.
     """
-    choice = choice_of(
-        dag=dag,
-        run=run,
-        task=task,
-        map_index=map_index,
-        asset=asset,
-        asset_uri=asset_uri,
-        key=key,
-        older_than=older_than,
-        newer_than=newer_than,
-        larger_than=larger_than,
-        everything=every,
-    )
+    whose = {"dag": dag, "run": run, "task": task, "asset": asset, "asset_uri": asset_uri, "key": key}
+    ages = {"older_than": older_than, "newer_than": newer_than}
+    choice = choice_of(**whose, **ages, map_index=map_index, larger_than=larger_than, everything=every)
     with opened_rows(Place(path, core_store, deployment)) as (_, rows):
         now = rows.now()
         found = ranked(entries(rows, choice), sort, limit=limit, backwards=reverse)
