@@ -111,7 +111,10 @@ class RemovableRows(Protocol):
         ...
 
     def remove(self, rows: Sequence[FoundRow]) -> list[FoundRow]:
-        """Remove, in one transaction, those that still have the same text and ``expires_at``; those removed.
+        """Remove, in one transaction, those that nobody has written since; those removed.
+
+        Such a row has the same text, ``expires_at`` and ``updated_at``: a text that is written again may stand for
+        another value, since Airflow's own common-io backend overwrites what its refs name.
 
         Committed when this returns. A row that somebody is writing at the moment is not waited for where
         the database can skip it, and stays; so does an archived one.
@@ -119,7 +122,7 @@ class RemovableRows(Protocol):
         ...
 
     def replace(self, changes: Sequence[tuple[FoundRow, str]]) -> list[FoundRow]:
-        """Put, in one transaction, another text into those that still have the same one and ``expires_at``.
+        """Put, in one transaction, another text into those that nobody has written since, as in :meth:`remove`.
 
         Those replaced, as they were read; committed when this returns. What else the row says stays: its dates,
         and who wrote it last. A row that somebody is writing at the moment is left alone as in :meth:`remove`,

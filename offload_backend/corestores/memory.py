@@ -58,8 +58,7 @@ class MemoryCoreStore:
     def _unchanged(self, found: FoundRow) -> Row | None:
         """The row as it is, if that is as it was read."""
         now = self._rows.get((found.row.address, found.row.key))
-        same = now is not None and (now.text, now.expires_at) == (found.row.text, found.row.expires_at)
-        return now if same else None
+        return now if now == found.row else None
 
     @property
     def _turn(self) -> threading.Lock:

@@ -99,7 +99,7 @@ def _locked_unchanged(
     expires_at = table.c.get("expires_at", null().label("expires_at"))
     # In one order and without waiting, so that no two processes can wait for each other.
     query = (
-        select(*columns, table.c.value.label("value"), expires_at)
+        select(*columns, table.c.value.label("value"), table.c.updated_at.label("updated_at"), expires_at)
         .where(_is_one_of(columns, rows))
         .order_by(*columns)
         .with_for_update(skip_locked=True)
@@ -109,7 +109,9 @@ def _locked_unchanged(
 
 
 def _is_unchanged(row: FoundRow, found: Any | None) -> bool:
-    return found is not None and (found.value, found.expires_at) == (row.row.text, row.row.expires_at)
+    # A set by Airflow's common-io backend writes the same text anew, over another value.
+    was = (row.row.text, row.row.expires_at, row.row.updated_at)
+    return found is not None and (found.value, found.expires_at, found.updated_at) == was
 
 
 def _is_one_of(columns: Sequence[ColumnElement[Any]], rows: list[FoundRow]) -> ColumnElement[bool]:

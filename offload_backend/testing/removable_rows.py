@@ -163,6 +163,17 @@ class RemovableRowsContract:
             assert (row := table.get(TASK, key)) is not None
             assert (row.text, row.expires_at) == ("same", renewed)
 
+    def test_a_row_that_was_written_again_with_the_same_text_is_not_replaced_nor_removed(
+        self, table: Table
+    ) -> None:
+        table.put(TASK, "key", "same", expires_at=LATER)
+        (found,) = table.rows.found()
+        table.put(TASK, "key", "same", expires_at=LATER)
+        assert table.rows.replace([(found, "remade")]) == []
+        assert table.rows.remove([found]) == []
+        assert (row := table.get(TASK, "key")) is not None
+        assert row.text == "same"
+
     def test_a_row_that_is_gone_does_not_come_back(self, table: Table) -> None:
         table.put(TASK, "key", "old", expires_at=None)
         (found,) = table.rows.found()

@@ -88,9 +88,14 @@ REWRITING = {
     ],
     ("corestores/unchanged.py", _TESTS_2): [
         (
-            "(found.value, found.expires_at) == (row.row.text, row.row.expires_at)",
-            "found.expires_at == row.row.expires_at",
+            "was = (row.row.text, row.row.expires_at, row.row.updated_at)",
+            "was = (found and found.value, row.row.expires_at, found and found.updated_at)",
             "a row that was written anew is replaced",
+        ),
+        (
+            "was = (row.row.text, row.row.expires_at, row.row.updated_at)",
+            "was = (row.row.text, row.row.expires_at, found and found.updated_at)",
+            "a row that was written again with the same text is replaced",
         ),
         (
             "    change = update(table).where(here)",
