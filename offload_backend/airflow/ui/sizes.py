@@ -1,0 +1,65 @@
+"""What the database itself can tell of a row's text: whether it is a ref, and how many bytes its blob takes.
+
+So a page of a hundred rows is all that is fetched, whatever it is sorted by and however many there are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Double, and_, case, func, literal, or_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from offload_backend.row import TYPED, envelope
+
+__all__ = ["is_ref", "stored_bytes"]
+
+_ENVELOPE = envelope("").removesuffix('"}')
+_INLINE = ("{", "[", '\\"', TYPED[:5])
+"""How a text begins that is no ref though it may hold one: an object, a list, a text, a typed value."""
+
+_SIZE = "#offload=1&size="
+_DIGITS = 15
+"""So much of a forged size counts: a sum of it stays exact."""
+
+
+def is_ref(value: Any) -> ColumnElement[bool]:
+    """Whether the row's text is an envelope around a ref, of ours or of the peer."""
+    inline = [value.startswith(_ENVELOPE + begin, autoescape=True) for begin in _INLINE]
+    return and_(value.startswith(_ENVELOPE, autoescape=True), value.contains("://"), ~or_(*inline))
+
+
+def stored_bytes(value: Any) -> ColumnElement[float]:
+    """What the value takes, as a blob or in its row; 0 where the ref does not say."""
+    return case(
+        (and_(is_ref(value), value.contains(_SIZE)), _StatedSize(value)),
+        (is_ref(value), literal(0.0)),
+        else_=func.length(value),
+    )
+
+
+class _StatedSize(FunctionElement[float]):
+    """The size that a ref states. Floating point, since what a forged one states must not overflow a sum."""
+
+    inherit_cache = True
+    type = Double()
+
+
+@compiles(_StatedSize)
+def _compiled(element: Any, compiler: Any, **options: Any) -> str:
+    text = compiler.process(element.clauses, **options)
+    return f"CAST(SUBSTR({text}, INSTR({text}, '{_SIZE}') + {len(_SIZE)}, {_DIGITS}) AS REAL)"
+
+
+@compiles(_StatedSize, "mysql")
+@compiles(_StatedSize, "mariadb")
+def _compiled_mysql(element: Any, compiler: Any, **options: Any) -> str:
+    text = compiler.process(element.clauses, **options)
+    return f"CAST(SUBSTR({text}, INSTR({text}, '{_SIZE}') + {len(_SIZE)}, {_DIGITS}) AS DOUBLE)"
+
+
+@compiles(_StatedSize, "postgresql")
+def _compiled_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    text = compiler.process(element.clauses, **options)
+    return f"CAST(SUBSTRING({text} FROM '{_SIZE}([0-9]{{1,{_DIGITS}}})') AS DOUBLE PRECISION)"

@@ -1,0 +1,113 @@
+"""State as a small team may have it: checkpoints, cursors, watermarks; and some that is in trouble, or hostile."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from offload_backend.address import AssetAddress, TaskAddress
+from offload_backend.row import open_envelope
+
+if TYPE_CHECKING:
+    from tests.ui.site import Site
+
+HOSTILE = "<img src=x onerror=\"document.title='run'\">"
+"""A key, and a value."""
+
+SECRET = base64.b64encode(bytes(range(32))).decode()
+
+
+@dataclass(frozen=True)
+class State:
+    """Where what the tests ask for is."""
+
+    fit: TaskAddress
+    load: TaskAddress
+    payroll: TaskAddress
+    gone: str
+    damaged: str
+
+
+def fill(site: Site) -> State:
+    """Runs of all DAGs, and state of their tasks and of both assets."""
+    fit = _run(site, "train_forecast", "manual__2026-11-25T06:00:00+00:00", "fit")
+    before = _run(site, "train_forecast", "manual__2026-11-24T06:00:00+00:00", "fit")
+    load = _run(site, "ingest_orders", "nightly-2026-11-26", "load")
+    payroll = _run(site, "asset_watermark", "manual__2026-11-20T00:00:00+00:00", "payroll")
+    noise = np.random.default_rng(7)
+    weights = {"encoder": noise.random((128, 256), "float32"), "decoder": noise.random((256, 64), "float32")}
+    checkpoint = {
+        "epoch": 41,
+        "loss": Decimal("0.1375"),
+        "saved": datetime(2026, 11, 25, 7, 12, tzinfo=timezone.utc),
+        "model": weights,
+        "optimizer": {"name": "adamw", "lr": 0.0003, "moments": [noise.random(4096), noise.random(4096)]},
+    }
+    history = [{"epoch": each, "loss": 1 / (each + 1), "step": 2**53 + each} for each in range(2_000)]
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    site.put(fit, "checkpoint", checkpoint)
+    site.age("checkpoint", timedelta(minutes=4), expires=30 * day)
+    site.put(fit, "history", history)
+    site.age("history", timedelta(minutes=5), expires=30 * day)
+    site.put(before, "checkpoint/previous", {**checkpoint, "epoch": 40})
+    site.age("checkpoint/previous", day + 2 * hour, expires=6 * day)
+    site.put(load, "pages", {"done": list(range(30_000)), "next": "2026-11-26T19:00:00Z"})
+    site.age("pages", timedelta(seconds=40))
+    site.put(load, "customers", [{"id": each, "name": f"customer {each}"} for each in range(20_000)])
+    site.age("customers", 3 * hour, expires=-2 * hour)
+    site.put(load, "settings", {"window": 7, "note": "small, and so in its row"})
+    site.age("settings", 9 * day)
+    site.put(load, "salaries", list(range(25_000)), encryption_keys="k2026=env:UI_KEY")
+    site.age("salaries", 2 * day, expires=5 * day)
+    site.put(payroll, "payroll", {"rows": list(range(20_000))})
+    site.age("payroll", 6 * day)
+    site.put(fit, HOSTILE, [HOSTILE] * 3_000)
+    site.age(HOSTILE, 400 * day)
+    gone = site.put(fit, "gone", list(range(40_000)))
+    site.age("gone", 12 * day)
+    site.s3.client.delete_object(Bucket=site.s3.bucket, Key=_name(gone))
+    damaged = site.put(fit, "damaged", list(range(50_000)))
+    site.age("damaged", 13 * day)
+    _damage(site, _name(damaged))
+    site.put_text(fit, "copied", open_envelope_of(site, "payroll"))
+    site.age("copied", 14 * day)
+    site.put_text(fit, "other-backend", "s3://elsewhere/xcom/task/fit.json")
+    site.age("other-backend", 15 * day)
+    _fill_assets(site)
+    return State(fit, load, payroll, gone, damaged)
+
+
+def _fill_assets(site: Site) -> None:
+    orders, hidden = AssetAddress(name="orders"), AssetAddress(name="probe_b")
+    site.put(orders, "watermarks", {f"shard-{each}": f"2026-11-26T{each % 24:02}:00:00Z" for each in range(4_000)})
+    site.age("watermarks", timedelta(minutes=50))
+    site.put(orders, "last", "2026-11-26")
+    site.put(hidden, "secret-of-b", list(range(30_000)))
+
+
+def open_envelope_of(site: Site, key: str) -> str:
+    """The text in the envelope of a row."""
+    [(value,)] = site.database.sql("SELECT value FROM task_state_store WHERE key = :key", key=key)
+    text = open_envelope(json.loads(value))
+    assert text is not None
+    return text
+
+
+def _run(site: Site, dag_id: str, run_id: str, task_id: str) -> TaskAddress:
+    site.ask("trigger", dag_id=dag_id, conf={}, run_id=run_id)
+    return TaskAddress(dag_id, run_id, task_id)
+
+
+def _name(ref: str) -> str:
+    return ref.partition("#")[0].split("/", 3)[3]
+
+
+def _damage(site: Site, name: str) -> None:
+    body = site.s3.client.get_object(Bucket=site.s3.bucket, Key=name)["Body"].read()
+    site.s3.client.put_object(Bucket=site.s3.bucket, Key=name, Body=body[:-1] + bytes([body[-1] ^ 1]))
