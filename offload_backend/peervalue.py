@@ -1,4 +1,4 @@
-"""Values written by ``airflow.providers.common.io.state_store.backend``, the backend Airflow ships.
+"""Values as ``airflow.providers.common.io.state_store.backend``, the backend Airflow ships, writes and reads them.
 
 It stores ``json.dumps`` of the value, compressed by an fsspec codec or not. What a blob is compressed
 with is told from its first bytes, never from its name: a key may end in ``.gz`` by itself, and no JSON
@@ -17,15 +17,15 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from typing import IO, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 import zstandard
 
-from offload_backend.address import AssetAddress, StateAddress, TaskAddress, blob_scope
-from offload_backend.errors import BlobCorruptError, UnreadableBlobError
+from offload_backend.address import AssetAddress, StateAddress, TaskAddress, blob_scope, new_blob_id
+from offload_backend.errors import BlobCorruptError, ConfigError, UnreadableBlobError
 
-__all__ = ["peer_scopes", "read_peer_value"]
+__all__ = ["new_peer_name", "peer_bytes", "peer_scopes", "read_peer_value"]
 
 _READ = 1024 * 1024
 _MOST_FOR_XZ = 128 * 1024 * 1024
@@ -63,6 +63,55 @@ def peer_scopes(name: str) -> list[str]:
             dag, run = segments[-_OF_REGION : -_OF_REGION + 2]
             found.append(TaskAddress(dag, run, task, int(last), UUID(region[1])))
     return [blob_scope(address, "")[0] for address in found]
+
+
+def new_peer_name(address: StateAddress, key: str, compression: str = "") -> str:
+    """A name that is not used yet, in the folder where the peer stores the key, and clears it with the others.
+
+    The peer reads what a row names, whatever it is called below its path, and takes the compression from the end of
+    the name. Its own name of the key would be used again: a request that arrives late, with an older value, would
+    replace a newer one.
+    """
+    last = f"{quote(key, safe='')}~{new_blob_id()}{_suffix(compression)}"
+    if isinstance(address, AssetAddress):
+        return f"assets/{quote(address.name or address.uri or '', safe='')}/{last}"
+    region = f"region={address.region_id}/" if address.region_id else ""
+    owner = f"{quote(address.dag_id, safe='')}/{quote(address.run_id, safe='')}/{region}"
+    return f"{owner}{quote(address.task_id, safe='')}/{address.map_index}/{last}"
+
+
+def peer_bytes(text: str, compression: str = "") -> bytes:
+    """What the peer stores for a JSON text. Raises :class:`ConfigError` for a compression that is not there."""
+    if not compression:
+        return text.encode()
+    from fsspec.compression import compr
+
+    _suffix(compression)
+    kept = _Kept()
+    with compr[compression](kept, mode="w") as file:
+        file.write(text.encode())
+    return kept.getvalue()
+
+
+class _Kept(io.BytesIO):
+    """Some compressions close what they write to."""
+
+    def close(self) -> None:
+        """Stay readable."""
+
+
+def _suffix(compression: str) -> str:
+    if not compression:
+        return ""
+    from fsspec.utils import compressions
+
+    found = [suffix for suffix, name in compressions.items() if name == compression]
+    if not found:
+        raise ConfigError(
+            f"there is no compression {compression!r} here",
+            hint="correct [common.io] state_store_objectstorage_compression, or install what fsspec needs for it",
+        )
+    return f".{found[0]}"
 
 
 def read_peer_value(chunks: Iterable[bytes], *, max_bytes: int) -> Any:

@@ -13,7 +13,7 @@ from offload_backend.blobstore import BlobStore
 from offload_backend.errors import ConfigError
 from offload_backend.settings import Settings
 
-__all__ = ["cleanup_batch_size", "database_url", "open_store", "settings"]
+__all__ = ["cleanup_batch_size", "database_url", "open_store", "option", "settings"]
 
 
 def settings(changes: Mapping[str, object]) -> Settings:
@@ -25,6 +25,11 @@ def settings(changes: Mapping[str, object]) -> Settings:
 def cleanup_batch_size() -> int:
     """``[state_store] state_cleanup_batch_size``, in rows; 0 where Airflow would not batch."""
     return int(conf.getint("state_store", "state_cleanup_batch_size", fallback=0))
+
+
+def option(section: str, name: str) -> str:
+    """What is set there, a command or secret followed; empty if nothing is."""
+    return str(conf.get(section, name, fallback="") or "")
 
 
 def database_url() -> str:

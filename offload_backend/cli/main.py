@@ -19,6 +19,7 @@ from offload_backend.cli.erase import erase
 from offload_backend.cli.expire import expire
 from offload_backend.cli.gc import gc
 from offload_backend.cli.ls import ls
+from offload_backend.cli.migrate import migrate
 from offload_backend.cli.rekey import rekey
 from offload_backend.cli.show import show
 from offload_backend.cli.stats import stats
@@ -95,4 +96,5 @@ app.command()(expire)
 app.command()(erase)
 app.command()(verify)
 app.command()(rekey)
+app.add_typer(migrate, name="migrate")
 app.add_typer(gc, name="gc")

@@ -54,12 +54,14 @@ class CoreStoreUrl:
 class Deployment:
     """One deployment's settings and the ways to its blobs and rows. Nothing connects before it is used.
 
-    ``batch_size`` is ``[state_store] state_cleanup_batch_size``, 0 where Airflow would not batch.
+    ``batch_size`` is ``[state_store] state_cleanup_batch_size``, 0 where Airflow would not batch. ``option`` tells
+    what is set in another section than ours, by section and name; empty if nothing is.
     """
 
     settings: Settings
     core_store: CoreStoreUrl
     batch_size: int = 0
+    option: Callable[[str, str], str] = lambda _section, _name: ""
 
     def open_store(self, path: str) -> BlobStore:
         """The store of a configured path, with an Airflow connection's credentials if it names one."""
@@ -116,8 +118,10 @@ def open_deployment(
     if chosen.kind is not Kind.EMBEDDED and has_airflow():
         from offload_backend.airflow import maintenance
 
-        return Deployment(maintenance.settings(changes), chosen, maintenance.cleanup_batch_size())
-    return Deployment(configuration.settings(changes), chosen, configuration.cleanup_batch_size)
+        return Deployment(
+            maintenance.settings(changes), chosen, maintenance.cleanup_batch_size(), maintenance.option
+        )
+    return Deployment(configuration.settings(changes), chosen, configuration.cleanup_batch_size, configuration.get)
 
 
 def open_blobs(

@@ -46,10 +46,14 @@ NOTHING = Need(Change.NONE)
 
 @dataclass(frozen=True)
 class Remade:
-    """The whole text that a row is to have, and the name of what was stored for it, empty if nothing was."""
+    """The whole text that a row is to have, and the name of what was stored for it, empty if nothing was.
+
+    ``size`` are the bytes of that, where what is stored now tells no size beforehand.
+    """
 
     row_text: str
     name: str = ""
+    size: int = 0
 
 
 class Remaking(Protocol):
@@ -79,11 +83,12 @@ class RewriteReport:
     """What a rewrite did, or would do.
 
     ``rows`` were looked at; ``wanted`` counts those that needed it when it began, the values to be stored anew
-    for them and the bytes these take as they are; ``done`` the same of rows that were replaced. ``changed``
-    rows were written anew, removed or held by somebody meanwhile, and were left alone. ``archived`` rows, and
-    refs ``elsewhere`` (that name no blob of their own row where it would have to be), need it and stay as they
-    are. ``failures`` counts rows that could not be rewritten; ``failed`` maps the first of them to the reasons.
-    ``stopped`` tells that the store failed again and again, so that the other rows were left alone.
+    for them and the bytes these take as they are, as far as rows tell; ``done`` the same of rows that were
+    replaced. ``changed`` rows were written anew, removed or held by somebody meanwhile, and were left alone.
+    ``archived`` rows, and refs ``elsewhere`` (that name no blob of their own row where it would have to be), need
+    it and stay as they are. ``failures`` counts rows that could not be rewritten, or that a dry run knows cannot be;
+    ``failed`` maps the first of them to the reasons. ``stopped`` tells that the store failed again and again, so that
+    the other rows were left alone.
 
     Of the blobs that rows named before, ``deleted`` are gone. ``young`` ones were written within
     ``commit_window`` and are left to the collector, ``kept`` ones stay because of ``reclaim = never`` or because

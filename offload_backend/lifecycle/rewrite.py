@@ -234,7 +234,7 @@ class _Walk:
         return True
 
     def _tell_done(self, made: _Made) -> None:
-        self.report.done.add(_sizes(made.need))
+        self.report.done.add(_sizes(made.need, made.remade))
         if made.need.blob and made.need.change is Change.VALUE:
             self.superseded.add(made.found, made.need.blob)
 
@@ -255,8 +255,9 @@ class _Walk:
             self.report.failed[f"{found.row.address} key {found.row.key!r}"] = reason
 
 
-def _sizes(need: Need) -> list[int]:
-    return [need.size] if need.change is Change.VALUE else []
+def _sizes(need: Need, remade: Remade | None = None) -> list[int]:
+    size = need.size or (remade.size if remade else 0)
+    return [size] if need.change is Change.VALUE else []
 
 
 def _too_late() -> StoreError:
