@@ -107,7 +107,7 @@ def move_here(
     deployment: DeploymentOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Copy blobs from another path, bucket or provider to the configured path, verified, and point the rows there."""
+    """Copy blobs from another path, bucket or provider to the configured path, verified, and let rows name them."""
     from offload_backend.lifecycle.migrate import MovingHere
 
     told = Told(

@@ -86,9 +86,9 @@ class RewriteReport:
     for them and the bytes these take as they are, as far as rows tell; ``done`` the same of rows that were
     replaced. ``changed`` rows were written anew, removed or held by somebody meanwhile, and were left alone.
     ``archived`` rows, and refs ``elsewhere`` (that name no blob of their own row where it would have to be), need
-    it and stay as they are. ``failures`` counts rows that could not be rewritten, or that a dry run knows cannot be;
-    ``failed`` maps the first of them to the reasons. ``stopped`` tells that the store failed again and again, so that
-    the other rows were left alone.
+    it and stay as they are. ``failures`` counts rows that could not be rewritten, or of which a dry run knows it;
+    ``failed`` maps the first of them to the reasons. ``stopped`` tells that the store failed again and again, so
+    that the other rows were left alone.
 
     Of the blobs that rows named before, ``deleted`` are gone. ``young`` ones were written within
     ``commit_window`` and are left to the collector, ``kept`` ones stay because of ``reclaim = never`` or because
