@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from offload_backend.address import AssetAddress, TaskAddress
+from offload_backend.corestores.ledger import LedgerTable
 from offload_backend.row import open_envelope
+from offload_backend.rootsource import Ledger
 
 if TYPE_CHECKING:
     from tests.ui.site import Site
@@ -21,6 +24,18 @@ HOSTILE = "<img src=x onerror=\"document.title='run'\">"
 """A key, and a value."""
 
 SECRET = base64.b64encode(bytes(range(32))).decode()
+RUNS = 7
+"""Of the collector."""
+
+
+class Bomb:
+    """Whoever unpickles one makes a directory."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
 
 
 @dataclass(frozen=True)
@@ -30,8 +45,7 @@ class State:
     fit: TaskAddress
     load: TaskAddress
     payroll: TaskAddress
-    gone: str
-    damaged: str
+    bomb: str
 
 
 def fill(site: Site) -> State:
@@ -39,6 +53,7 @@ def fill(site: Site) -> State:
     fit = _run(site, "train_forecast", "manual__2026-11-25T06:00:00+00:00", "fit")
     before = _run(site, "train_forecast", "manual__2026-11-24T06:00:00+00:00", "fit")
     load = _run(site, "ingest_orders", "nightly-2026-11-26", "load")
+    _carry_out(site, load)
     payroll = _run(site, "asset_watermark", "manual__2026-11-20T00:00:00+00:00", "payroll")
     noise = np.random.default_rng(7)
     weights = {"encoder": noise.random((128, 256), "float32"), "decoder": noise.random((256, 64), "float32")}
@@ -53,11 +68,10 @@ def fill(site: Site) -> State:
     hour, day = timedelta(hours=1), timedelta(days=1)
     site.put(fit, "checkpoint", checkpoint)
     site.age("checkpoint", timedelta(minutes=4), expires=30 * day)
-    site.put(fit, "history", history)
+    site.put(fit, "history", history, signing_keys="s2026=env:UI_KEY")
     site.age("history", timedelta(minutes=5), expires=30 * day)
     site.put(before, "checkpoint/previous", {**checkpoint, "epoch": 40})
     site.age("checkpoint/previous", day + 2 * hour, expires=6 * day)
-    site.put(load, "pages", {"done": list(range(30_000)), "next": "2026-11-26T19:00:00Z"})
     site.age("pages", timedelta(seconds=40))
     site.put(load, "customers", [{"id": each, "name": f"customer {each}"} for each in range(20_000)])
     site.age("customers", 3 * hour, expires=-2 * hour)
@@ -79,16 +93,36 @@ def fill(site: Site) -> State:
     site.age("copied", 14 * day)
     site.put_text(fit, "other-backend", "s3://elsewhere/xcom/task/fit.json")
     site.age("other-backend", 15 * day)
+    bomb = str(site.home / "bomb")
+    site.put(fit, "pickled", Bomb(bomb), codec="pickle", inline_limit=0)
+    site.age("pickled", 16 * day)
     _fill_assets(site)
-    return State(fit, load, payroll, gone, damaged)
+    _record_run(site)
+    return State(fit, load, payroll, bomb)
 
 
 def _fill_assets(site: Site) -> None:
     orders, hidden = AssetAddress(name="orders"), AssetAddress(name="probe_b")
-    site.put(orders, "watermarks", {f"shard-{each}": f"2026-11-26T{each % 24:02}:00:00Z" for each in range(4_000)})
-    site.age("watermarks", timedelta(minutes=50))
+    site.age("watermark", timedelta(minutes=50))
     site.put(orders, "last", "2026-11-26")
     site.put(hidden, "secret-of-b", list(range(30_000)))
+
+
+def _record_run(site: Site) -> None:
+    with site.database._engine.begin() as connection:
+        LedgerTable("team-a", None).write(connection, Ledger(RUNS, "canary"))
+    at = (datetime.now(timezone.utc) - timedelta(hours=5)).strftime("%F %T.%f")
+    site.database.sql("UPDATE offload_collector SET recorded_at = :at", at=at)
+
+
+def _carry_out(site: Site, address: TaskAddress) -> None:
+    """Run the task for real: a supervisor, a task process, the worker's backend."""
+    place = {"dag_id": address.dag_id, "run_id": address.run_id}
+    assert site.ask("ready", **place)
+    started = site.ask("start", **place, task_id=address.task_id, map_index=-1, env={})
+    code = site.ask("wait", pid=started["pid"], seconds=120)
+    log = site.home / "logs" / started["log"]
+    assert code == 0, log.read_text() if log.exists() else code
 
 
 def open_envelope_of(site: Site, key: str) -> str:

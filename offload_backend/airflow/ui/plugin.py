@@ -6,10 +6,11 @@ with it, only where something is served.
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from typing import Any, get_args
 
-from airflow.sdk import plugins_manager
+from airflow.sdk.plugins_manager import AirflowPlugin
 
 __all__ = ["PREFIX", "OffloadPlugin"]
 
@@ -28,16 +29,14 @@ _TABS = {
 """Pages of Airflow's UI that get a tab, and what state it is about."""
 
 
-class OffloadPlugin(plugins_manager.AirflowPlugin):  # type: ignore[misc]  # Airflow ships no complete types
+class OffloadPlugin(AirflowPlugin):  # type: ignore[misc]  # Airflow ships no complete types
     """The page under *Browse*, and as a tab of every DAG, run, task and task instance; in 3.4 of assets, too."""
 
     name = "offload_backend"
 
     def __init__(self) -> None:
-        self.external_views = [_view("nav", "", category="browse"), *(_view(*tab) for tab in _TABS.items())]
-        known = get_args(getattr(plugins_manager, "BaseDestinationLiteral", None)) or set(_TABS) - {"asset"}
-        # Airflow drops a whole plugin that names a page it does not have.
-        self.external_views = [view for view in self.external_views if view["destination"] in {"nav", *known}]
+        tabs = [_view(page, query) for page, query in _TABS.items() if page in _pages()]
+        self.external_views = [_view("nav", "", category="browse"), *tabs]
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:
@@ -45,6 +44,12 @@ class OffloadPlugin(plugins_manager.AirflowPlugin):  # type: ignore[misc]  # Air
         from offload_backend.airflow.ui.app import create_app
 
         return [{"app": create_app(), "url_prefix": PREFIX, "name": _NAME}]
+
+
+def _pages() -> tuple[str, ...]:
+    """Those that this Airflow has: it drops a whole plugin that names another."""
+    named = getattr(sys.modules[AirflowPlugin.__module__], "BaseDestinationLiteral", None)  # since 3.4
+    return get_args(named) or ("dag", "dag_run", "task", "task_instance")
 
 
 def _view(destination: str, query: str, **more: str) -> dict[str, Any]:

@@ -50,6 +50,7 @@ async function load() {
   const mine = ++loading;
   const timer = setTimeout(() => mine === loading && drawWaiting(), 150);
   byId("frame").setAttribute("aria-busy", "true");
+  byId("check").disabled = true;
   drawTools();
   try {
     const { kind, ...wanted } = view;

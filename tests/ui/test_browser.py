@@ -1,0 +1,255 @@
+"""The page in a real browser, inside Airflow's real UI: what people see, and what they must never get."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.airflow.rest_site import password_of
+from tests.ui.site import BELOW
+from tests.ui.state import HOSTILE
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed here: run `make test`")
+
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+    from tests.ui.site import Site
+    from tests.ui.state import State
+
+SANDBOX = "An iframe which has both allow-scripts and allow-same-origin"
+"""What Chromium says of every frame that Airflow's UI makes for a plugin."""
+
+
+@contextmanager
+def watched(browser: Browser, site: Site, account: str | None = "admin", **options) -> Iterator[BrowserContext]:
+    """A browser of somebody. At the end: nothing was asked of others, and nothing complained."""
+    options = {"viewport": {"width": 1440, "height": 900}, **options}
+    context = browser.new_context(**options)
+    if account is not None:
+        context.add_cookies([{"name": "_token", "value": site.token(account), "url": site.url}])
+    asked, said = [], []
+    context.on("request", lambda request: asked.append(request.url))
+    context.on("console", lambda each: said.append(each.text) if each.type in ("error", "warning") else None)
+    context.on("weberror", lambda each: said.append(str(each.error)))
+    try:
+        yield context
+    finally:
+        context.close()
+    origin = urlsplit(site.url).netloc
+    others = [url for url in asked if urlsplit(url).scheme in ("http", "https", "ws") and urlsplit(url).netloc != origin]
+    assert others == []
+    assert [text for text in said if not text.startswith(SANDBOX)] == []
+
+
+@pytest.fixture
+def page(browser: Browser, site: Site, state: State) -> Iterator[Page]:
+    with watched(browser, site) as context:
+        yield context.new_page()
+
+
+def test_from_the_menu_of_airflow_to_a_value(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/")
+    page.get_by_role("button", name="Browse").click()
+    page.get_by_role("menuitem", name="Offloaded state").click()
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("heading", name="Offloaded state")).to_be_visible()
+    expect(frame.get_by_role("row")).to_have_count(14)
+    expect(frame.get_by_text("Deployment team-a · blobs below s3://state/state")).to_be_visible()
+    expect(frame.get_by_text("run 7")).to_be_visible()
+    row = frame.get_by_role("row").filter(has_text="customers")
+    expect(row).to_contain_text("list[20000]")
+    expect(row).to_contain_text("of 717.8 kB")
+    expect(row).to_contain_text("3 hours ago")
+    expect(row).to_contain_text("2 hours ago")
+    frame.get_by_role("button", name="history").click()
+    dialog = frame.get_by_role("dialog")
+    expect(dialog).to_contain_text("signed")
+    dialog.get_by_role("button", name="View").click()
+    expect(dialog.locator("pre")).to_contain_text(f'"step": {2**53 + 1}')
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_the_tab_of_a_task_instance_has_its_state_alone(page: Page, site: Site, state: State) -> None:
+    page.goto(f"{site.url}/dags/{state.load.dag_id}/runs/{state.load.run_id}/tasks/load")
+    page.get_by_role("link", name="Offloaded state").click()
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("row")).to_have_count(4)
+    expect(frame.get_by_role("button", name="customers")).to_be_visible()
+    expect(frame.get_by_role("columnheader", name="Task")).to_have_count(0)
+
+
+@pytest.mark.parametrize("place", ["dags/train_forecast", "dags/train_forecast/tasks/fit"])
+def test_dags_and_tasks_have_a_tab(page: Page, site: Site, place: str) -> None:
+    page.goto(f"{site.url}/{place}")
+    page.get_by_role("link", name="Offloaded state").click()
+    rows = page.frame_locator("iframe").get_by_role("row")
+    expect(rows.filter(has_text="checkpoint/previous")).to_have_count(1)
+    expect(rows.filter(has_text="customers")).to_have_count(0)
+
+
+def test_links_lead_back_into_airflow(page: Page, site: Site, state: State) -> None:
+    page.goto(f"{site.url}/plugin/offloaded-state")
+    frame = page.frame_locator("iframe")
+    row = frame.get_by_role("row").filter(has_text="customers")
+    link = row.get_by_role("link", name="load")
+    assert link.evaluate("link => link.href") == f"{site.url}/dags/ingest_orders/runs/nightly-2026-11-26/tasks/load"
+    link.click()
+    page.wait_for_url(re.compile(r"/dags/ingest_orders/runs/nightly-2026-11-26/tasks/load$"))
+    expect(page.get_by_role("heading", name="load")).to_be_visible()
+    page.go_back()
+    expect(page.frame_locator("iframe").get_by_role("button", name="customers")).to_be_visible()
+
+
+def test_filter_order_and_what_is_shown_stay_in_the_address(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/offload/")
+    rows = page.locator("tbody tr")
+    page.get_by_role("searchbox").fill("checkpoint")
+    expect(rows).to_have_count(2)
+    page.get_by_role("button", name="Key").click()
+    expect(page.get_by_role("columnheader", name="Key")).to_have_attribute("aria-sort", "ascending")
+    expect(rows.first).to_contain_text("dict[5]")
+    page.get_by_role("button", name="Key").click()
+    expect(rows.first).to_contain_text("checkpoint/previous")
+    page.reload()
+    expect(rows.first).to_contain_text("checkpoint/previous")
+    expect(page.get_by_role("searchbox")).to_have_value("checkpoint")
+    page.get_by_role("searchbox").fill("nothing has this name")
+    expect(page.get_by_text("No row matches the filter.")).to_be_visible()
+    page.get_by_role("searchbox").fill("settings")
+    page.get_by_label("Show").select_option("all")
+    expect(rows).to_contain_text(["in the row"])
+
+
+def test_light_and_dark_follow_airflow(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/plugin/offloaded-state")
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("button", name="customers")).to_be_visible()
+    for theme in ("dark", "light"):
+        page.evaluate("theme => document.documentElement.className = theme", theme)
+        expect(frame.locator("html")).to_have_class(theme if theme == "dark" else "")
+        colours = [
+            place.evaluate("element => getComputedStyle(element).backgroundColor")
+            for place in (frame.locator("body"), page.locator("html"))
+        ]
+        assert colours[0] == colours[1] != "rgba(0, 0, 0, 0)"
+
+
+def test_alone_the_page_is_as_was_chosen_in_airflow(page: Page, site: Site) -> None:
+    page.add_init_script("localStorage.setItem('theme', 'dark')")
+    page.goto(f"{site.url}/offload/")
+    expect(page.locator("html")).to_have_class("dark")
+
+
+def test_a_download_is_saved_under_its_key(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/plugin/offloaded-state")
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("button", name="customers").click()
+    with page.expect_download() as saved:
+        frame.get_by_role("dialog").get_by_role("button", name="Download").click()
+    assert saved.value.suggested_filename == "customers.json"
+    assert len(json.loads(Path(saved.value.path()).read_text())) == 20_000
+
+
+def test_dangling_and_damaged_are_found_when_asked_for(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/offload/")
+    page.get_by_role("button", name="Look for blobs").click()
+    rows = page.locator("tbody tr")
+    expect(rows.filter(has_text="customers").locator(".seen")).to_have_text("there")
+    expect(rows.filter(has_text="list[40000]").locator(".seen")).to_have_text("gone")
+    expect(rows.filter(has_text="list[50000]").locator(".seen")).to_have_text("damaged")
+    expect(rows.filter(has_text="copied").locator(".seen")).to_have_text("not read")
+    expect(rows.filter(has_text="other-backend").locator(".seen")).to_have_text("")
+    rows.filter(has_text="list[40000]").get_by_role("button").first.click()
+    page.get_by_role("button", name="Look for the blob").click()
+    expect(page.get_by_role("alert")).to_contain_text("lifecycle rule")
+
+
+def test_hostile_names_and_values_are_text(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/offload/")
+    page.get_by_role("button", name=HOSTILE).click()
+    expect(page.get_by_role("heading", name=HOSTILE)).to_be_visible()
+    page.get_by_role("button", name="View").click()
+    expect(page.locator("pre")).to_contain_text(HOSTILE.replace('"', '\\"'))
+    assert page.locator("img").count() == 0
+    assert page.title() == "Offloaded state"
+
+
+def test_by_keyboard_alone(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/offload/?text=history")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("searchbox").focus()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "history":
+            break
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert page.evaluate("document.activeElement.textContent") == "history"
+
+
+def test_assets_and_who_wrote_them(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/offload/")
+    page.get_by_role("button", name="Assets").click()
+    row = page.get_by_role("row").filter(has_text="watermark")
+    expect(row).to_contain_text("ingest_orders / load")
+    expect(row.get_by_role("link", name="orders", exact=True)).to_have_attribute(
+        "href", f"{site.url}/assets/{site.asset_id('orders')}"
+    )
+
+
+def test_who_may_not_see_a_dag_does_not(browser: Browser, site: Site, state: State) -> None:
+    with watched(browser, site, "narrow") as context:
+        page = context.new_page()
+        page.goto(f"{site.url}/offload/")
+        expect(page.get_by_role("button", name="customers")).to_be_visible()
+        expect(page.get_by_role("button", name="payroll")).to_have_count(0)
+
+
+def test_who_has_no_rights_is_told_so(browser: Browser, site: Site, state: State) -> None:
+    context = browser.new_context()
+    context.add_cookies([{"name": "_token", "value": site.token("nobody"), "url": site.url}])
+    page = context.new_page()
+    page.goto(f"{site.url}/offload/")
+    expect(page.get_by_role("alert")).to_contain_text("You may not see this.")
+    expect(page.locator("tbody tr")).to_have_count(0)
+    expect(page.locator(".card")).to_have_count(0)
+    context.close()
+
+
+def test_login_leads_to_the_page(browser: Browser, site: Site, state: State) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{site.url}/offload/?text=history")
+    page.get_by_label("Username").fill("viewer")
+    page.locator("input[type=password]").fill(password_of("viewer"))
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{site.url}/offload/?**")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert BELOW in page.url
+    context.close()
+
+
+def test_a_server_that_fails_is_an_error_one_can_try_again(browser: Browser, site: Site, state: State) -> None:
+    context = browser.new_context()
+    context.add_cookies([{"name": "_token", "value": site.token("admin"), "url": site.url}])
+    page = context.new_page()
+    page.route("**/api/tasks?*", lambda route: route.fulfill(status=500, body="no"))
+    page.goto(f"{site.url}/offload/")
+    expect(page.get_by_role("alert")).to_contain_text("Airflow's API server failed.")
+    page.unroute("**/api/tasks?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("button", name="customers")).to_be_visible()
+    context.close()
