@@ -109,8 +109,8 @@ def offload_airflow(
 @pytest.fixture(scope="session")
 def offload_s3_server() -> Iterator[str]:
     """The URL of an S3 server (moto) that is started for the first test that asks for it."""
-    _require("moto", "testing")
-    _require("flask", "testing")
+    for module in ("boto3", "flask", "moto"):
+        _require(module, "testing")
     from offload_backend.testing.s3_bucket import serving
 
     with serving() as endpoint_url:
