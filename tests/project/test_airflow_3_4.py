@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "OFFLOAD_AIRFLOW34_PYTHON"
+FACE = ("tests/airflow", *(f"tests/ui/test_{name}.py" for name in ("plugin", "permissions", "rows", "frames")))
 
 
 @pytest.mark.timeout(1200)
@@ -18,10 +19,10 @@ def test_the_airflow_face_under_3_4(capfd: pytest.CaptureFixture[str]) -> None:
     if not python:
         pytest.skip(f"{PYTHON} names no interpreter with Airflow 3.4: run `make test` with Python 3.11 or newer")
     with capfd.disabled():
-        print(f"\n--- tests/airflow under Airflow 3.4, {python}", flush=True)
-        command = [python, "-m", "pytest", "tests/airflow", "-p", "no:cacheprovider"]
+        print(f"\n--- {' '.join(FACE)} under Airflow 3.4, {python}", flush=True)
+        command = [python, "-m", "pytest", *FACE, "-p", "no:cacheprovider"]
         done = subprocess.run(command, cwd=ROOT, check=False)
-        print("--- end of tests/airflow under Airflow 3.4", flush=True)
+        print("--- end of them under Airflow 3.4", flush=True)
     assert done.returncode == 0, "see above, between the lines that start with ---"
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.ui.state import SECRET
+from tests.ui.watching import watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
+
     from tests.s3 import S3
     from tests.ui.site import Site
     from tests.ui.state import State
@@ -64,7 +66,7 @@ def browser() -> Iterator[Browser]:
     """A headless Chromium of the system's; skips where there is none, unless CI says that there must be."""
     program = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if program is None:
-        assert not os.environ.get(REQUIRED), f"{REQUIRED} is set, and there is no Chromium: apt-get install chromium"
+        assert not os.environ.get(REQUIRED), f"{REQUIRED} is set, and Chromium is missing: apt-get install chromium"
         pytest.skip("there is no Chromium here: install chromium, from Debian for instance")
     from playwright.sync_api import sync_playwright
 
@@ -72,3 +74,10 @@ def browser() -> Iterator[Browser]:
         opened = playwright.chromium.launch(executable_path=program, args=list(QUIET))
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, site: Site, state: State) -> Iterator[Page]:
+    """A page of an admin's browser, watched."""
+    with watched(browser, site) as context:
+        yield context.new_page()

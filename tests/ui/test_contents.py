@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from safetensors.numpy import load
 
 from offload_backend.airflow.ui.app import HEADERS
 from tests.ui.state import HOSTILE
@@ -64,7 +64,8 @@ def test_of_a_tree_the_structure_is_told_and_no_array_read(site: Site, state: St
     with site.s3.recorded() as operations:
         shown = get(site, "value", "checkpoint").json()
     assert shown["form"] == "outline"
-    assert "value['model']['encoder']: numpy.ndarray[128,256] <f4" in shown["text"]
+    kind = "numpy.ndarray[128,256] <f4" if find_spec("numpy") else "bytes"
+    assert f"value['model']['encoder']: {kind}" in shown["text"]
     assert "0.1375" not in shown["text"]
     assert operations == ["GetObject"]
 
@@ -86,7 +87,8 @@ def test_a_download_is_the_value_as_it_is_encoded(site: Site, state: State) -> N
     assert sent.headers["Content-Disposition"].startswith('attachment; filename="customers.json"')
     tree = get(site, "download", "checkpoint")
     assert tree.headers["Content-Disposition"].startswith('attachment; filename="checkpoint.safetensors"')
-    assert load(tree.content)["model.encoder"].shape == (128, 256)
+    safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed here")
+    assert safetensors.load(tree.content)["model.encoder"].shape == (128, 256)
 
 
 def test_a_hostile_name_stays_a_name(site: Site, state: State) -> None:

@@ -32,7 +32,9 @@ def test_the_entry_point_is_the_plugin() -> None:
 
 
 def test_a_task_process_imports_the_plugin_and_nothing_behind_it() -> None:
-    done = subprocess.run([sys.executable, "-c", AS_A_TASK], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_A_TASK], capture_output=True, text=True, check=True, timeout=120
+    )
     tops, ours, heavy = done.stdout.splitlines()[-3:]
     assert set(ours.split()) <= {
         *("offload_backend", "offload_backend.airflow", "offload_backend.airflow.ui"),
