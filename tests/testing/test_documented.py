@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.test_docs import ROOT
 from tests.testing.documented import examples
 
 EXAMPLES = examples()
@@ -18,9 +19,9 @@ DEFECTS = {
 """What to put in place of what, and a test that fails then."""
 
 
-def run_pytest(folder, *arguments):
+def run_pytest(place, *arguments):
     command = [sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider", "-c", "/dev/null"]
-    command += ["--rootdir", str(folder), str(folder), *arguments]
+    command += ["--rootdir", str(place if place.is_dir() else place.parent), str(place), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -30,6 +31,13 @@ def test_every_example_passes(tmp_path):
     done = run_pytest(tmp_path, "--strict-markers", "-W", "error::pytest.PytestWarning")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "skipped" not in done.stdout
+
+
+def test_the_example_passes():
+    example = ROOT / "examples" / "test_resume_training.py"
+    done = run_pytest(example, "--strict-markers")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
 
 
 def test_a_defect_fails_its_contract_and_only_there(tmp_path):
