@@ -43,6 +43,7 @@ from offload_backend.errors import (
 )
 from offload_backend.isolation import IsOwn
 from offload_backend.knownrefs import Row
+from offload_backend.observation.operation import note_copied, noted
 from offload_backend.recent import RecentBlobs
 from offload_backend.ref import BlobRef, PeerRef, format_ref
 from offload_backend.settings import Settings
@@ -107,23 +108,21 @@ class Blobs:
         )
         extension = f"{codec.extension}.{'zst' if secret is None else 'enc'}"
         name = blob_name(limits.deployment, address, key, blob_id, extension)
-        store = self._stores.to_write()
-        began = self._clock()
+        store, began = self._stores.to_write(), self._clock()
         self._put(store, name, blob, blob_scope(address, key))
         self._refuse_late(self._clock() - began)
-        return format_ref(
-            BlobRef(
-                url=f"{store.location}/{name}",
-                size=blob.size,
-                raw=blob.raw,
-                digest=blob.blake3,
-                seal=blob.seal,
-                codec=codec.name,
-                frames="encrypted" if key_id else "sealed",
-                about=about,
-                key=key_id,
-            )
+        ref = BlobRef(
+            url=f"{store.location}/{name}",
+            size=blob.size,
+            raw=blob.raw,
+            digest=blob.blake3,
+            seal=blob.seal,
+            codec=codec.name,
+            frames="encrypted" if key_id else "sealed",
+            about=about,
+            key=key_id,
         )
+        return format_ref(noted(ref))
 
     def _put(self, store: BlobStore, name: str, blob: BlobFile, row: Row) -> None:
         """Store the blob; what the row's last one has in common with it need not be sent."""
@@ -133,7 +132,8 @@ class Blobs:
         with closing(blob.frames()) as frames:  # whatever raises, its threads end here
             if last is None or not isinstance(store, CopiesRanges):
                 store.put(name, chain.from_iterable(frame.buffers for frame in frames))
-            elif store.put_with_copies(name, last.stretches(frames), last.name):
+            elif copied := store.put_with_copies(name, last.stretches(frames), last.name):
+                note_copied(copied)
                 _require_seal(store, name, blob)
         try:
             blob.check_unchanged()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from offload_backend.address import MAX_KEY
 from offload_backend.errors import BlobCorruptError, BlobNotFoundError, InvalidKeyError, concerning
 from offload_backend.isolation import of_address, of_row
+from offload_backend.observation.observer import Observer
 from offload_backend.row import open_envelope, row_text
 
 if TYPE_CHECKING:
@@ -62,13 +63,17 @@ class OffloadedValues:
 
     def __init__(self, offloader: Offloader) -> None:
         self._offloader = offloader
+        self._observer = Observer()
 
     def write(self, value: Any, address: StateAddress, key: str) -> str:
         """The value's JSON, or an envelope around the ref of its blob."""
-        return row_text(self._offloader.offload(value, address, key))
+        return row_text(self._observer.offload(address, lambda: self._offloader.offload(value, address, key)))
 
     def read(self, row: Row) -> Any:
         """The value, verified."""
+        return self._observer.resolve(row.text, lambda: self._read(row))
+
+    def _read(self, row: Row) -> Any:
         value = decoded(row.text)
         text = open_envelope(value)
         if text is None:
@@ -92,6 +97,7 @@ class OffloadedValues:
         if self._offloader.settings.reclaim == "never":
             return
         report = self._offloader.discard([ref for text in texts if (ref := _ref_in(text))], is_own)
+        self._observer.reclaimed(report)
         if report.failed:
             reasons = ", ".join(sorted(set(report.failed.values())))
             _log.warning("%d dead blobs were left behind: %s", len(report.failed), reasons)

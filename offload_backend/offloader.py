@@ -24,6 +24,7 @@ from offload_backend.errors import (
 from offload_backend.isolation import IsOwn, require_own
 from offload_backend.location import shown, without_user
 from offload_backend.memorylimit import within_memory
+from offload_backend.observation.operation import noted
 from offload_backend.ref import BlobRef, PeerRef, parse_ref
 from offload_backend.row import envelope, fits_row, is_typed
 from offload_backend.settings import Settings
@@ -97,7 +98,7 @@ class Offloader:
         ref = parse_ref(text)
         if ref is None:
             return self._inline(text)
-        with concerning(location=shown(ref.url)):
+        with concerning(location=shown(noted(ref).url)):
             self._signatures.check(text)
             if isinstance(ref, PeerRef):
                 from offload_backend.blobs import dangling, refuse_unencrypted

@@ -40,6 +40,7 @@ from collections.abc import Callable
 
 from offload_backend.address import StateAddress, blob_scope, parse_blob_name
 from offload_backend.knownrefs import Known, KnownRefs, KnownRow, Row, Writer
+from offload_backend.observation.observer import Observer
 from offload_backend.offloader import Offloader
 from offload_backend.ref import is_ref
 
@@ -63,9 +64,15 @@ class Reclaimer:
     often. Sends nothing when it knows of no ref. A fork begins with nothing known.
     """
 
-    def __init__(self, offloader: Offloader, reclaimed: Callable[[list[str]], None] | None = None) -> None:
+    def __init__(
+        self,
+        offloader: Offloader,
+        reclaimed: Callable[[list[str]], None] | None = None,
+        observer: Observer | None = None,
+    ) -> None:
         self.failures = 0
         self._offloader = offloader
+        self._observer = observer or Observer()
         self._reclaimed = reclaimed
         self._refs = KnownRefs()
         self._pause = _SETS_BETWEEN_LOOKS
@@ -169,6 +176,7 @@ class Reclaimer:
         if not dead:
             return
         report = self._offloader.discard(dead)
+        self._observer.reclaimed(report)
         if report.failed:
             level = logging.DEBUG if self.failures else logging.WARNING
             self.failures += len(report.failed)

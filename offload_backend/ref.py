@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qsl, quote, urlencode
 
 from offload_backend.errors import ForeignRefError, UnreadableBlobError
@@ -103,6 +104,7 @@ def signature_of(text: str) -> Signature | None:
     return Signature(to_sign(match["signed"], match["signer"]), match["signer"], match["mac"]) if match else None
 
 
+@lru_cache(maxsize=16)  # whoever reads a value asks for the same one three times
 def parse_ref(text: str) -> BlobRef | PeerRef | None:
     """The ref that ``text`` is, signed or not, or ``None`` if it is not one (then it is JSON).
 

@@ -12,8 +12,10 @@ from offload_backend.airflow.loop import beside_the_loop
 from offload_backend.airflow.ownership import Ownership
 from offload_backend.airflow.reclaiming import Reclaiming
 from offload_backend.airflow.rows import Rows, on_event_loop, place_of
+from offload_backend.airflow.stats import open_meter
 from offload_backend.errors import BlobNotFoundError, ConfigError, StoreError
 from offload_backend.isolation import IsOwn
+from offload_backend.observation.observer import Observer
 from offload_backend.offloader import Offloader
 from offload_backend.reclaimer import Reclaimer
 from offload_backend.ref import is_ref
@@ -38,18 +40,19 @@ class Worker:
     def __init__(self) -> None:
         self.settings = settings = load_settings()
         self._offloader = Offloader(settings, lambda path: open_store(path, settings))
+        self._observer = Observer(open_meter())
         self._rows = Rows()
         self.ownership = Ownership(self._rows)
         self._reclaimer: Reclaimer | None = None
         if settings.reclaim == "eager":
-            self._reclaimer = Reclaimer(self._offloader, self._tell_reclaimed)
+            self._reclaimer = Reclaimer(self._offloader, self._tell_reclaimed, self._observer)
             self._reclaiming = Reclaiming(self._offloader, self._reclaimer, self._rows)
 
     def offload(self, value: Any, address: StateAddress, key: str) -> str:
         """The text for the row, as :meth:`Offloader.offload`."""
         if self._reclaimer is not None:
             self._reclaiming.before_set(address, key)
-        text = self._offloader.offload(value, address, key)
+        text = self._observer.offload(address, lambda: self._offloader.offload(value, address, key))
         if not is_ref(text):
             if self._reclaimer is not None:
                 self._reclaimer.wrote_inline(address, key)
@@ -75,9 +78,13 @@ class Worker:
         In a trigger, others go on while a blob is read; what is inline is there at once.
         """
         asked_by = is_own if self.settings.isolation == "state" else None
+
+        def watched() -> Any:
+            return self._observer.resolve(text, lambda: self._resolve_row(text, asked_by, _READS))
+
         if not isinstance(text, str) or not is_ref(text):  # of an envelope, anything may come
-            return self._resolve_row(text, asked_by, _READS)
-        return beside_the_loop(lambda: self._resolve_row(text, asked_by, _READS))
+            return watched()
+        return beside_the_loop(watched)
 
     def dead_of_key(self, address: StateAddress, key: str) -> list[str]:
         """The row is confirmed gone: what may be deleted."""

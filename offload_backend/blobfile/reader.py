@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import zstandard
@@ -124,7 +125,7 @@ class SealedBlob:
             return
         with ThreadPoolExecutor(min(self._threads, len(jobs)), "offload-read") as pool:
             try:
-                for each in [pool.submit(self._run, job) for job in jobs]:
+                for each in [pool.submit(copy_context().run, self._run, job) for job in jobs]:
                     each.result()
             except BaseException:
                 pool.shutdown(cancel_futures=True)

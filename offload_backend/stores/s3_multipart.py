@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeAlias
 
 from offload_backend.errors import OffloadError, StoreError
@@ -86,7 +87,7 @@ class MultipartUpload:
         for number, part in enumerate(parts, start=1):
             if number > self._concurrency:
                 sending[-self._concurrency].result()
-            sending.append(pool.submit(self._send, upload_id, number, part))
+            sending.append(pool.submit(copy_context().run, self._send, upload_id, number, part))
         pool.shutdown()
 
     def _send(self, upload_id: str, number: int, part: SendPart) -> SentPart:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TypeAlias, TypeVar
 
 from offload_backend.errors import BlobCorruptError, StoreError
+from offload_backend.observation.operation import note_retry
 from offload_backend.stores.patience import Patience
 from offload_backend.stores.s3_errors import NoAnswerError, code_and_status, s3_error
 from offload_backend.stores.s3_objects import ObjectReader
@@ -99,6 +100,7 @@ def _pieces(
             _log.info("the answer broke off after %d bytes: %s", offset, location)
             if not patience.pause(min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(broken, _DOUBLINGS))):
                 raise s3_error(error, "GetObject", location) from error
+            note_retry(str(error))
         else:
             return
         finally:

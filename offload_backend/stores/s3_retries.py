@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import TypeVar
 
+from offload_backend.observation.operation import note_retry
 from offload_backend.stores.patience import Patience
 from offload_backend.stores.s3_errors import NoAnswerError, RefusalError, is_passing, s3_error
 
@@ -44,4 +45,5 @@ def repeated(operation: str, location: str, patience: Patience, attempt: Callabl
         _log.info("%s, try %d: %s", operation, number, failure)
         if not passing or not patience.pause(pause, asked):
             raise s3_error(failure, operation, location) from failure
+        note_retry(str(failure))
     raise AssertionError  # pragma: no cover - the loop has no end
