@@ -78,7 +78,10 @@ def examine(
         checks = [Check("versions", environment.about_versions), Check("forks", environment.about_forks)]
         try:
             configuration = read_configuration()
-            checks += [Check("worker-class", partial(_about_class, configuration))]
+            checks += [
+                Check("worker-class", partial(_about_class, configuration)),
+                Check("indirect-settings", partial(configured.about_indirect_settings, configuration)),
+            ]
             opened, problem = _opened(place)
         except Exception as error:  # noqa: BLE001 - Airflow's own among them; told as a finding
             checks += [Check("settings", partial(_raising, error)), Check("everything else", _without_settings)]

@@ -74,6 +74,10 @@ class Case:
         """From now on :meth:`require` skips with this reason."""
         self._closed.setdefault(way, why)
 
+    def reopen(self, way: str) -> None:
+        """Try the way again."""
+        self._closed.pop(way, None)
+
     def require(self, way: str) -> None:
         """Raise :class:`SkippedError` where the way is closed."""
         if way in self._closed:

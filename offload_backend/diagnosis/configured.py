@@ -16,7 +16,7 @@ from offload_backend.durations import format_duration
 from offload_backend.settings import SECTION, Settings, default_text
 from offload_backend.settings.keyplaces import key_places
 
-__all__ = ["OURS", "PEER", "Told", "about_settings", "about_worker_class", "told"]
+__all__ = ["OURS", "PEER", "Told", "about_indirect_settings", "about_settings", "about_worker_class", "told"]
 
 OURS = "offload_backend.airflow.OffloadStateBackend"
 PEER = "airflow.providers.common.io.state_store.backend.StateStoreObjectStorageBackend"
@@ -53,14 +53,6 @@ def about_settings(settings: Settings, configuration: Configuration) -> Iterator
     file = configuration.file
     here = "" if file is None or file.exists() else ", which is not there"
     yield ok(f"valid; {variables} set by variables AIRFLOW__{SECTION.upper()}__…, {lines} in {file}{here}")
-    for name, field in Settings.model_fields.items():
-        for place in configuration.places(SECTION, name):
-            if field.annotation is not SecretStr and place.lower().endswith(("_cmd", "_secret")):
-                yield warn(
-                    f"{place} is set",
-                    "Airflow follows a command or secret for sensitive options alone; this one is ignored",
-                    f"set [{SECTION}] {name} itself",
-                )
     if settings.codec == "pickle":
         yield warn(
             "codec is pickle",
@@ -72,6 +64,26 @@ def about_settings(settings: Settings, configuration: Configuration) -> Iterator
             "signing_keys are set, and unsigned_refs is accept",
             "a signature protects nothing as long as it can be left out",
             f"run offload rekey, and then set [{SECTION}] unsigned_refs = refuse",
+        )
+
+
+def about_indirect_settings(configuration: Configuration) -> Iterator[Finding]:
+    """That commands and secrets are named only for settings for which Airflow follows them."""
+    ignored = {
+        place: name
+        for name in Settings.model_fields
+        for place in configuration.places(SECTION, name)
+        if place not in _places(configuration, name)
+    }
+    if not ignored:
+        yield ok("no command or secret is named for a setting that cannot have one")
+    for place, name in ignored.items():
+        yield failed(
+            f"{place} is set",
+            "Airflow (3.3.2) follows a command or secret for sensitive options alone: it ignores one in a file, "
+            "and for one in the environment raises AirflowConfigException in every task that touches state",
+            f"set [{SECTION}] {name} itself",
+            setting=True,
         )
 
 
@@ -149,7 +161,7 @@ def _places(configuration: Configuration, name: str) -> list[str]:
 def _source(settings: Settings, configuration: Configuration, given: Mapping[str, str], name: str) -> str:
     if name in given:
         return given[name]
-    places = _places(configuration, name)
+    places = _places(configuration, name)[:1]
     if name == "path" and not places and settings.path:
         return next(iter(configuration.places(*PEER_PATH)), "[common.io] state_store_objectstorage_path")
     if name == "read_paths" and configuration.get(*PEER_PATH) in settings.read_paths:
@@ -158,7 +170,7 @@ def _source(settings: Settings, configuration: Configuration, given: Mapping[str
         places.append("[state_store] max_value_storage_bytes")
     if name.startswith("allowed_classes"):
         option = f"allowed_deserialization_{name.removeprefix('allowed_')}"
-        places += configuration.places("core", option) if configuration.get("core", option) else []
+        places += configuration.places("core", option)[:1] if configuration.get("core", option) else []
     return " and ".join(places) or "default"
 
 

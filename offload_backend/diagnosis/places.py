@@ -29,6 +29,7 @@ _EXAMINE_IN_A_TASK = "run this where the database can be reached, or in a task: 
 def about_path(case: Case) -> Iterator[Finding]:
     """That a path is set and can be opened, with its connection, if it names one."""
     path = case.settings.path
+    case.reopen("path")  # as --fix looks twice
     if not path:
         case.close("path", "no path is set")
         raise ConfigError(
@@ -47,7 +48,7 @@ def about_path(case: Case) -> Iterator[Finding]:
     by = f", by the connection {url.user!r}" if url.user else ""
     yield ok(f"{location}{by}")
     if url.scheme == "file":
-        yield from _about_directory(Path(f"/{url.path}"))
+        yield from _about_directory(case, Path(f"/{url.path}"))
     elif url.scheme == "memory":
         yield warn(
             "memory:// ends with the process",
@@ -62,11 +63,12 @@ def about_path(case: Case) -> Iterator[Finding]:
         )
 
 
-def _about_directory(directory: Path) -> Iterator[Finding]:
+def _about_directory(case: Case, directory: Path) -> Iterator[Finding]:
     if directory.is_dir():
         if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
             yield failed(f"{directory} may not be read and written by this user", "", "give this user the right")
         return
+    case.close("path", f"{directory} is no directory")  # a probe would make it
     if directory.exists():
         yield failed(f"{directory} is no directory", "nothing can be stored", "correct [offload_backend] path")
         return

@@ -1,0 +1,131 @@
+"""``offload doctor`` names exactly the right that is missing, says who is denied it, and tells no secret."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+import pytest
+
+from offload_backend.cli import opening
+from tests.cli.doctors import examined
+from tests.security.canaries import Canaries
+from tests.security.policies import documented, without
+
+POLICIES = documented()
+WORKER, OPERATOR = POLICIES["Worker"], POLICIES["Operator"]
+OWN = "AIRFLOW__OFFLOAD_BACKEND__"
+LOOK = ["s3:GetBucketVersioning", "s3:GetLifecycleConfiguration", "s3:ListBucketMultipartUploads"]
+DOCTOR = {
+    "Statement": [
+        *OPERATOR["Statement"],
+        {"Effect": "Allow", "Action": LOOK, "Resource": ["arn:aws:s3:::my-bucket"]},
+        {"Effect": "Allow", "Action": ["s3:ListMultipartUploadParts"], "Resource": ["arn:aws:s3:::my-bucket/*"]},
+    ]
+}
+
+
+@pytest.fixture(params=["direct", "fsspec"])
+def transport(request):
+    return request.param
+
+
+@pytest.fixture
+def doctor(guarded, monkeypatch, transport):
+    """Examines a bucket with the rights of a policy."""
+    monkeypatch.setattr(opening, "_is_installed", lambda name: False)
+
+    def examine(policy, *arguments):
+        monkeypatch.setenv(f"{OWN}STORAGE_OPTIONS", json.dumps(guarded.user(policy)))
+        monkeypatch.setenv(f"{OWN}TRANSPORT", transport)
+        return examined("--path", guarded.path, *arguments)
+
+    return examine
+
+
+def test_with_the_policy_of_a_worker_nothing_fails(doctor, guarded):
+    found = doctor(WORKER)
+    assert found.code == 0
+    assert {"put", "get", "range", "delete", "abort"} <= found.with_status("ok")
+    assert "s3:ListBucket" in found.only("list", "warn")["mend"]
+    assert "s3:GetBucketVersioning" in found.only("versioning", "unknown")["mend"]
+    for check in ("rules", "abort-rule"):
+        assert "s3:GetLifecycleConfiguration" in found.only(check, "unknown")["mend"]
+    assert "s3:ListBucketMultipartUploads" in found.only("uploads", "unknown")["mend"]
+    assert guarded.objects() == []
+
+
+def test_with_the_rights_to_look_everything_is_seen(doctor):
+    found = doctor(DOCTOR)
+    assert {"list", "store-clock", "versioning", "rules", "uploads"} <= found.with_status("ok")
+    assert found.with_status("unknown") == {"core-store"}
+    assert ":user/" in found.only("identity", "ok")["seen"]
+
+
+@pytest.mark.parametrize(
+    ("right", "check", "status"),
+    [
+        ("s3:PutObject", "put", "fail"),
+        ("s3:GetObject", "get", "fail"),
+        ("s3:DeleteObject", "delete", "warn"),
+        ("s3:AbortMultipartUpload", "abort", "warn"),
+        ("s3:ListBucket", "list", "warn"),
+    ],
+)
+def test_the_right_that_is_missing_is_named_and_no_other(doctor, guarded, right, check, status):
+    found = doctor(without(DOCTOR, right))
+    told = found.only(check, status)
+    assert right in f"{told['seen']} {told['mend']}"
+    assert found.code == (1 if status == "fail" else 0)
+    failing = found.with_status("fail") | found.with_status("warn")
+    expected = {check, *(["range"] if check == "get" else []), "abort-rule", "owner"}
+    assert failing - {"owner"} == expected - {"owner"}
+    assert len(guarded.objects()) == (1 if check == "delete" else 0)
+
+
+def test_credentials_that_are_not_known_are_a_failure_once(doctor, guarded, monkeypatch, transport):
+    monkeypatch.setattr(
+        type(guarded),
+        "user",
+        lambda self, policy: {**self.server.user(policy), "secret": "wrong-secret-1234567890"},
+    )
+    found = doctor(WORKER)
+    assert "credentials" in found.only("put", "fail")["mend"]
+    assert "wrong-secret" not in found.printed
+
+
+def test_no_secret_comes_out_whatever_is_wrong(guarded, monkeypatch, transport):
+    canaries = Canaries()
+
+    def planted(what):
+        return canaries.plant(what, f"{what}-{secrets.token_hex(12)}")
+
+    options = {
+        "endpoint_url": guarded.server.url,
+        "key": planted("key"),
+        "secret": planted("secret"),
+        "region_name": "us-east-1",
+    }
+    monkeypatch.setenv("A_KEY", planted("half-of-a-key"))
+    monkeypatch.setenv("OFFLOAD_AIRFLOW_TOKEN", planted("token"))
+    monkeypatch.setenv(f"{OWN}TRANSPORT", transport)
+    monkeypatch.setenv(f"{OWN}STORAGE_OPTIONS", json.dumps(options))
+    monkeypatch.setenv(f"{OWN}ENCRYPTION_KEYS", "k1=env:A_KEY")
+    monkeypatch.setenv(f"{OWN}SIGNING_KEYS", "k1=env:A_KEY")
+    bad = planted("password")
+    wrong = [
+        ["--core-store", f"postgresql://me:{bad}@127.0.0.1:1/db"],
+        ["--core-store", f"airflow-rest+http://me:{bad}@127.0.0.1:1"],
+        ["--path", f"s3://me:{bad}@bucket/state"],
+        ["--path", f"s3://bucket/state?{bad}"],
+        ["--deployment", f"{bad}!"],
+    ]
+    for arguments in wrong:
+        found = examined(*(["--path", guarded.path] if "--path" not in arguments else []), *arguments)
+        assert found.code != 0
+        assert canaries.in_text(found.printed) == set(), arguments
+    monkeypatch.setenv(
+        f"{OWN}STORAGE_OPTIONS", json.dumps({"endpoint_url": f"http://u:{bad}@127.0.0.1:1", **options})
+    )
+    monkeypatch.setenv(f"{OWN}HOOKS", planted("hooks").replace("-", "_"))
+    assert canaries.in_text(examined("--path", guarded.path).printed) <= {"hooks"}
