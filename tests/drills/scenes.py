@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from offload_backend.address import AssetAddress
-from tests.drills.world import PATIENCE, QUARANTINE, World
+from tests.drills.world import ADDRESS, PATIENCE, QUARANTINE, World
 
 BIG = 11 * 2**20
 """Two parts, once it is compressed."""
@@ -80,6 +81,24 @@ def settled(world: World) -> None:
     world.age_rows()
 
 
+def at_the_peers(world: World) -> None:
+    """What is the same again and again for the peer, and a row that is long."""
+    adopted(world)
+    for key in ("p", "q"):
+        world.put_by_peer(key, value(key))
+    world.rows.set(ADDRESS, "long", json.dumps(value("long")), expires_at=None)
+    world.age_rows()
+
+
+def in_an_old_place(world: World) -> None:
+    rows(world)
+    world.adopt_old_place()
+    world.adopt()
+    for key in ("p", "q"):
+        world.put_in_old_place(key, value(key))
+    world.age_rows()
+
+
 NEW = value("new")
 SCENES = {
     "set": Scene(adopted, "set", {"key": "new", "value": NEW}, {"new": NEW}),
@@ -91,6 +110,10 @@ SCENES = {
     "clear": Scene(adopted, "clear", {}, {"a": None, "b": None}, is_long=True),
     "expire": Scene(expired, "expire", {}, {"x": None, "y": None}),
     "rekey": Scene(settled, "rekey"),
+    "migrate in": Scene(at_the_peers, "migrate_in"),
+    "migrate move": Scene(in_an_old_place, "migrate_move"),
+    "migrate out to plain rows": Scene(settled, "migrate_out", {"to": "plain"}, is_long=True),
+    "migrate out to common-io": Scene(settled, "migrate_out", {"to": "common-io"}),
     "first adoption": Scene(rows, "adopt", needs_adoption=True),
     "adoption": Scene(moved, "adopt", needs_adoption=True, is_long=True),
     "first mark": Scene(aged, "mark"),

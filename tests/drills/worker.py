@@ -26,9 +26,12 @@ from offload_backend.lifecycle.adopt import adopt
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.expire import expire
 from offload_backend.lifecycle.mark import mark
+from offload_backend.lifecycle.migrate import MovingHere, MovingIn
+from offload_backend.lifecycle.migrate_out import MovingToCommonIo, MovingToPlainRows
 from offload_backend.lifecycle.purge import purge
 from offload_backend.lifecycle.rekey import Rekeying
 from offload_backend.lifecycle.rewrite import rewrite
+from offload_backend.lifecycle.selection import TaskSelection
 from offload_backend.settings import Settings
 from offload_backend.stores import opening
 from tests.drills.steps import Steps, watch
@@ -100,6 +103,30 @@ class Job:
         rows = SqlCoreStore(self.core_store)
         return asdict(rewrite(self.collector(), rows, rekeying, grace=timedelta()))
 
+    def migrate_in(self) -> Any:
+        return self._migrate(MovingIn(self.settings, self._open))
+
+    def migrate_move(self) -> Any:
+        old, collector = self.settings.read_paths[0], self.collector()
+        settings = self.settings.replaced({"path": old})
+        former = Collector(settings, self._open(old), collector.roots, clock=collector.clock)
+        return self._migrate(MovingHere(self.settings, self._open, old), former=former)
+
+    def migrate_out(self, to: str) -> Any:
+        if to == "plain":
+            return self._migrate(MovingToPlainRows(self.settings, self._open, row_limit=0))
+        return self._migrate(MovingToCommonIo(self.settings, self._open, path=self.settings.read_paths[1]))
+
+    def _open(self, path: str) -> Any:
+        return opening.open_store(path, self.settings)
+
+    def _migrate(self, moving: Any, former: Collector | None = None) -> Any:
+        """All but the asset, of whose blob a collector can still see that it is in the right place."""
+        rows, selection = SqlCoreStore(self.core_store), TaskSelection(TASK[0])
+        report = rewrite(self.collector(), rows, moving, selection=selection, former=former, grace=timedelta())
+        assert not report.failures, report.failed
+        return asdict(report)
+
     def expire(self) -> Any:
         return asdict(expire(self.collector(), SqlCoreStore(self.core_store), delete=True))
 
@@ -144,12 +171,14 @@ def kill_all() -> None:
 
 
 def prepare(settings: dict[str, Any]) -> None:
-    """Make the client that the children inherit, unconnected: making one takes longer than most verbs."""
+    """Make the clients that the children inherit, unconnected: making one takes longer than most verbs."""
     loaded = Settings.load(settings)
-    store = opening.open_store(loaded.path, loaded)
-    store._connected()
+    stores = {path: opening.open_store(path, loaded) for path in (loaded.path, *loaded.read_paths)}
+    for store in stores.values():
+        store._connected()
 
-    def inherited(*_: Any) -> Any:
+    def inherited(path: str, _: Settings) -> Any:
+        store = stores[path]
         store._owner = os.getpid()  # a client that is not yet connected serves any process
         return store
 

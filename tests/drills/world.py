@@ -14,6 +14,7 @@ from moto.s3 import models
 from sqlalchemy import create_engine, inspect, text
 
 from offload_backend.address import StateAddress, TaskAddress
+from offload_backend.blobstore import BlobStore
 from offload_backend.corestores import sql
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.corestores.sql_roots import SqlRoots
@@ -27,7 +28,7 @@ from offload_backend.lifecycle.verify import verify
 from offload_backend.location import relative_name
 from offload_backend.offloader import Offloader
 from offload_backend.ref import parse_ref
-from offload_backend.row import open_envelope, row_text
+from offload_backend.row import envelope, open_envelope, row_text
 from offload_backend.settings import Settings
 from offload_backend.stores.opening import open_store
 from tests.drills.victims import Victim, Victims
@@ -49,6 +50,7 @@ def settings_at(endpoint: str) -> dict[str, Any]:
     options = {"endpoint_url": endpoint, "region_name": "us-east-1", **credentials}
     return {
         "path": f"s3://{BUCKET}/state",
+        "read_paths": f"s3://{BUCKET}/old s3://{BUCKET}/peer",
         "storage_options": json.dumps(options),
         "deployment": "prod",
         "inline_limit": 100,
@@ -74,8 +76,8 @@ class World:
         self.victims, self.given, self.core_store = victims, settings, core_store
         self.settings = Settings.load(settings)
         self.store = open_store(self.settings.path, self.settings)
-        self.offloader = Offloader(self.settings, lambda _: self.store)
-        self.reader = Offloader(self.settings.replaced({"encryption_keys": KEYS}), lambda _: self.store)
+        self.offloader = Offloader(self.settings, self.open)
+        self.reader = Offloader(self.settings.replaced({"encryption_keys": KEYS}), self.open)
         self.rows = SqlCoreStore(core_store)
         self.roots = SqlRoots(core_store, "prod")
         self.collector = Collector(self.settings, self.store, self.roots, clock=self.now)
@@ -85,6 +87,9 @@ class World:
         self.backend = models.s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         self.set_clock(timedelta())
         self.empty()
+
+    def open(self, path: str) -> BlobStore:
+        return self.store if path == self.settings.path else open_store(path, self.settings)
 
     def close(self) -> None:
         # First, for whoever is stopped in a transaction holds its locks.
@@ -130,6 +135,17 @@ class World:
         self.rows.set(address, key, row_text(ref), expires_at=expires_at)
         return ref
 
+    def put_in_old_place(self, key: str, value: Any) -> None:
+        """A row and its blob, from before the path was changed."""
+        offloader = Offloader(self.settings.replaced({"path": f"s3://{BUCKET}/old"}), self.open)
+        self.rows.set(ADDRESS, key, row_text(offloader.offload(value, ADDRESS, key)), expires_at=None)
+
+    def put_by_peer(self, key: str, value: Any) -> None:
+        """A row and its object, as Airflow's own backend writes them."""
+        name = f"{'/'.join(TASK)}/-1/{key}"
+        self.open(f"s3://{BUCKET}/peer").put(name, [json.dumps(value).encode()])
+        self.rows.set(ADDRESS, key, envelope(f"s3://{BUCKET}/peer/{name}"), expires_at=None)
+
     def vanish(self, key: str) -> None:
         """The host removes a row, and tells nobody."""
         self.rows.delete(ADDRESS, key)
@@ -151,6 +167,12 @@ class World:
     def adopt(self) -> None:
         adopt(self.collector)
 
+    def adopt_old_place(self) -> None:
+        """As it was before the path was changed."""
+        path = self.settings.read_paths[0]
+        settings = self.settings.replaced({"path": path})
+        adopt(Collector(settings, self.open(path), self.roots, clock=self.now))
+
     def forget_ledger(self) -> None:
         """As a database that was moved here from elsewhere has none."""
         self._admin.execute(text("DELETE FROM offload_collector"))
@@ -160,12 +182,17 @@ class World:
 
     def values(self) -> dict[str, Any]:
         """Every row's value, through the real offloader: a ref that dangles raises."""
-        return {row.key: self.reader.resolve(open_envelope(json.loads(row.text))) for row in list(self.rows.rows())}
+        return {row.key: self._value(json.loads(row.text)) for row in list(self.rows.rows())}
+
+    def _value(self, decoded: Any) -> Any:
+        text = open_envelope(decoded)
+        return decoded if text is None else self.reader.resolve(text)
 
     def live(self) -> set[str]:
-        """The names of the blobs that rows name."""
-        refs = [parse_ref(open_envelope(json.loads(row.text))) for row in list(self.rows.rows())]
-        return {relative_name(ref.url, self.store.location) for ref in refs}
+        """The names of the blobs below the path that rows name."""
+        texts = [open_envelope(json.loads(row.text)) for row in list(self.rows.rows())]
+        names = [relative_name(parse_ref(text).url, self.store.location) for text in texts if text]
+        return {name for name in names if name}
 
     def blobs(self) -> set[str]:
         return {info.name for info in self.store.list("v1/prod/") if "/_gc/" not in info.name}
