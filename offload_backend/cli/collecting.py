@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from offload_backend.cli.metering import metering
 from offload_backend.cli.options import Output
 from offload_backend.errors import ConfigError, IncompleteError, Refusal, RefusedError
 from offload_backend.lifecycle.hooks import Hooks, load_hooks
@@ -107,8 +108,9 @@ def collector(place: Place, **limits: object) -> Iterator[Collector]:
         deployment = open_deployment(*place)
         changes = {name: value for name, value in limits.items() if value is not None}
         settings = deployment.settings.replaced(changes) if changes else deployment.settings
-        with deployment.roots() as found, watched(deployment.store(), found) as (store, roots):
-            yield Collector(settings, store, roots, _Listener(load_hooks(settings)))
+        hooks = _Listener(load_hooks(settings, *metering(deployment)))
+        with deployment.roots() as found, watched(deployment.store(), found) as (store, roots, expect):
+            yield Collector(settings, store, roots, hooks, expect=expect)
 
 
 def attempt(collector: Collector, verb: Callable[[], Any]) -> Outcome:

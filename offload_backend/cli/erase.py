@@ -65,6 +65,7 @@ def erase(
     A dry run without --delete. A blob that a row names which is not meant stays. Tasks that run
     meanwhile may lose what they are just writing; --accept running is needed where that may happen.
     """
+    from offload_backend.cli.watching import watched
     from offload_backend.lifecycle.erase import Eraser
     from offload_backend.lifecycle.hooks import load_hooks
 
@@ -72,10 +73,16 @@ def erase(
     _check_names(accept)
     opened = open_deployment(path, core_store, deployment)
     store = opened.store()
-    with opened.rows() as rows, opened.roots() as roots, _log(log if delete else None) as record:
+    with (
+        opened.rows() as rows,
+        opened.roots() as live,
+        _log(log if delete else None) as record,
+        watched(store, live) as (blobs, roots, expect),
+    ):
         places = {"rows": rows.location, "blobs": store.location, "deployment": opened.settings.deployment}
         record("begun", [{**places, "selection": repr(wanted)}])
-        eraser = Eraser(opened.settings, rows, roots, store, load_hooks(opened.settings), record)
+        hooks = load_hooks(opened.settings)
+        eraser = Eraser(opened.settings, rows, roots, blobs, hooks, record, expect=expect)
         report = eraser.erase(wanted, delete=delete, accept=accept or ())
         record("ended", [_counts(report)])
     typer.echo(_as_json(report, places) if output is Output.JSON else _as_table(report, places))

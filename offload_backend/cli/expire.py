@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -19,11 +17,10 @@ from offload_backend.cli.options import (
     OutputOption,
     PathOption,
 )
+from offload_backend.cli.progress import Show, bar
 from offload_backend.errors import IncompleteError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from offload_backend.lifecycle.expire import ExpireReport
 
 __all__ = ["expire"]
@@ -51,9 +48,15 @@ def expire(
     opened = open_deployment(path, core_store, deployment)
     store = opened.store()
     location = store.location  # one that cannot be used had better be told before rows go
-    with opened.rows() as rows, opened.roots() as roots, _progress() as on_batch:
+    with opened.rows() as rows, opened.roots() as roots, bar() as show:
         collector = Collector(opened.settings, store, roots, load_hooks(opened.settings))
-        report = expire_rows(collector, rows, batch_size=opened.batch_size, delete=delete, on_batch=on_batch)
+        report = expire_rows(
+            collector,
+            rows,
+            batch_size=opened.batch_size,
+            delete=delete,
+            on_batch=lambda report: _show(report, show),
+        )
         places = {"rows": rows.location, "blobs": location}
     typer.echo(_as_json(report, places) if output is Output.JSON else _as_table(report, places))
     _complain(report)
@@ -72,23 +75,8 @@ def _complain(report: ExpireReport) -> None:
     raise error
 
 
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[ExpireReport], None] | None]:
-    """A count on stderr while it runs, if somebody looks at it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("looking for expired rows")
-
-        def show(report: ExpireReport) -> None:
-            progress.update(task, description=f"{report.total.rows:,} rows, {report.total.blobs:,} blobs")
-
-        yield show
+def _show(report: ExpireReport, show: Show) -> None:
+    show(f"rows, {report.total.blobs:,} blobs", report.total.rows, None)
 
 
 def _as_json(report: ExpireReport, places: dict[str, str]) -> str:

@@ -1,10 +1,11 @@
-"""How far a long run has come: counts and rates on stderr, while a person is watching."""
+"""How far a long run has come: counts, rates and remaining time on stderr, while a person is watching."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +14,8 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, TaskID, TextC
 from rich.text import Text
 
 from offload_backend.blobstore import KeepsUnfinished
+from offload_backend.cli.tables import span
+from offload_backend.lifecycle.collector import DELETED, READ
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -29,23 +32,32 @@ _CONTROL = "/_gc/"
 
 
 @contextmanager
-def watched(store: BlobStore, roots: RootSource) -> Iterator[tuple[BlobStore, RootSource]]:
-    """The same two; where stderr is a terminal, what passes through them is counted there."""
+def watched(
+    store: BlobStore, roots: RootSource
+) -> Iterator[tuple[BlobStore, RootSource, Callable[[str, int], None]]]:
+    """The same two; where stderr is a terminal, what passes through them is counted there.
+
+    And what wants to hear how many of a thing are to come, so that the time that remains can be told.
+    """
     if not sys.stderr.isatty():
-        yield store, roots
+        yield store, roots, lambda _what, _count: None
         return
     columns = SpinnerColumn(), TextColumn("{task.description}"), _Count(), TimeElapsedColumn()
     screen = Console(stderr=True)
     with Progress(*columns, console=screen, transient=True, redirect_stdout=False) as progress:
         counter = _Counter(progress)
-        yield _watched_store(store, counter), _WatchedRoots(roots, counter)
+        yield _watched_store(store, counter), _WatchedRoots(roots, counter), counter.expect
 
 
 class _Count(ProgressColumn):
-    """How many, and how many a second: nobody knows beforehand how many there will be."""
+    """How many, and how many a second; of how many, and how long that will take, where it is known."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.completed:,.0f} ({task.speed or 0:,.0f}/s)")
+        rate = f"{task.speed or 0:,.0f}/s"
+        if task.total is None:
+            return Text(f"{task.completed:,.0f} ({rate})")
+        left = f", {span(timedelta(seconds=task.time_remaining))} left" if task.time_remaining else ""
+        return Text(f"{task.completed:,.0f} of {task.total:,.0f} ({rate}{left})")
 
 
 class _Counter:
@@ -59,6 +71,10 @@ class _Counter:
         if what not in self._lines:
             self._lines[what] = self._progress.add_task(what, total=None)
         self._progress.advance(self._lines[what], count)
+
+    def expect(self, what: str, count: int) -> None:
+        self.add(what, 0)
+        self._progress.update(self._lines[what], total=count)
 
     def passing(self, what: str, items: Iterable[_T]) -> Iterator[_T]:
         source = iter(items)
@@ -80,7 +96,7 @@ class _WatchedStore:
 
     def get(self, name: str) -> Iterator[bytes]:
         if _CONTROL not in name:
-            self._counter.add("blobs read", 1)
+            self._counter.add(READ, 1)
         return self._store.get(name)
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
@@ -95,7 +111,7 @@ class _WatchedStore:
 
     def delete(self, names: Sequence[str]) -> DeleteReport:
         report = self._store.delete(names)
-        self._counter.add("objects deleted", len(report.deleted))
+        self._counter.add(DELETED, len(report.deleted))
         return report
 
 

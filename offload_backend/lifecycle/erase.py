@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from offload_backend.address import parse_blob_name
 from offload_backend.durations import format_duration
 from offload_backend.errors import Refusal, RefusedError
-from offload_backend.lifecycle.collector import Collector
+from offload_backend.lifecycle.collector import DELETED, Collector
 from offload_backend.lifecycle.holders import holders, pinned
 from offload_backend.lifecycle.hooks import Hooks
 from offload_backend.lifecycle.named import ref_of
@@ -71,7 +71,7 @@ class Eraser:
     """One deployment's rows, roots and blobs. ``roots`` must be those of the database that holds ``rows``.
 
     ``record`` gets each event as it happens, intent before and result after every step:
-    ``(event, items)`` with items that JSON can hold.
+    ``(event, items)`` with items that JSON can hold. ``expect`` is that of a collector.
     """
 
     settings: Settings
@@ -81,6 +81,7 @@ class Eraser:
     hooks: Hooks = field(default_factory=Hooks)
     record: Callable[[str, list[dict[str, Any]]], None] = lambda _event, _items: None
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
+    expect: Callable[[str, int], None] = lambda _what, _count: None
 
     def erase(self, selection: Selection, *, delete: bool = False, accept: Collection[str] = ()) -> EraseReport:
         """Remove the rows that are meant, then their blobs and all orphans of theirs, of whatever age.
@@ -175,7 +176,9 @@ class Eraser:
         return removed
 
     def _delete(self, blobs: _Blobs, held: dict[str, str], report: EraseReport) -> None:
-        for some in _batches(_apart(blobs, held, report)):
+        doomed = _apart(blobs, held, report)
+        self.expect(DELETED, len(doomed))
+        for some in _batches(doomed):
             self.record("blobs-intended", [blob_item(info) for info in some])
             answer = self.store.delete([info.name for info in some])
             deleted = set(answer.deleted)

@@ -10,7 +10,7 @@ from offload_backend.blobstore import DeleteReport, KeepsUnfinished
 from offload_backend.errors import CollectorError, IncompleteError, OffloadError, Refusal
 from offload_backend.lifecycle import preflight
 from offload_backend.lifecycle.census import Census, batches
-from offload_backend.lifecycle.collector import Collector
+from offload_backend.lifecycle.collector import DELETED, Collector
 from offload_backend.lifecycle.control import Control
 from offload_backend.lifecycle.hooks import Hooks
 from offload_backend.lifecycle.measures import about_deletion, about_findings
@@ -53,6 +53,7 @@ def purge(collector: Collector, *, delete: bool, accept: Collection[str] = ()) -
         )
         if not delete:
             return report
+        collector.expect(DELETED, doomed.count)
         outcome = _delete_all(control, run, census)
     leftovers = _sweep(collector, control, run)
     return _told(collector, replace(report, **vars(outcome), leftovers=leftovers))

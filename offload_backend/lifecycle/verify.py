@@ -8,7 +8,7 @@ from functools import partial
 
 from offload_backend.errors import BlobNotFoundError
 from offload_backend.lifecycle.census import Census, batches
-from offload_backend.lifecycle.collector import Collector
+from offload_backend.lifecycle.collector import READ, Collector
 from offload_backend.lifecycle.contents import difference
 from offload_backend.lifecycle.preflight import ask
 from offload_backend.lifecycle.records import Layout
@@ -87,6 +87,7 @@ def _is_there(collector: Collector, name: str) -> bool:
 def _suspect_changed(collector: Collector, census: Census) -> Tally:
     """Read every listed blob that a ref names, whatever its name is in this listing; what was read whole."""
     count = size = 0
+    collector.expect(READ, census.tally(f"SELECT size FROM ({_PRESENT})").count)  # noqa: S608 - a constant
     for name, expected, content in census.stream(_PRESENT):
         problem, read = difference(collector.store, name, expected, content)
         count, size = count + 1, size + read
