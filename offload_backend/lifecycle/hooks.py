@@ -116,8 +116,8 @@ class _Combined(Hooks):
             raise errors[0]
 
 
-def load_hooks(settings: Settings) -> Hooks:
-    """The hooks of the setting and of all installed packages, as one.
+def load_hooks(settings: Settings, *further: Hooks) -> Hooks:
+    """The hooks of the setting, of all installed packages, and ``further`` ones, as one.
 
     Raises :class:`ConfigError` for what cannot be imported or is no :class:`Hooks`.
     """
@@ -126,6 +126,7 @@ def load_hooks(settings: Settings) -> Hooks:
         members.append(_made(f"[offload_backend] hooks = {settings.hooks}", lambda: _imported(settings.hooks)))
     points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
     members += [_made(f"entry point {point.name} = {point.value}", point.load) for point in points]
+    members += further
     return members[0] if len(members) == 1 else _Combined(members)
 
 
