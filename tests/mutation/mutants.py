@@ -11,9 +11,12 @@ from tests.mutation.of_encryption import ENCRYPTION
 from tests.mutation.of_faults import FAULTS
 from tests.mutation.of_hostile import HOSTILE
 from tests.mutation.of_isolation import ISOLATION
+from tests.mutation.of_migrating import MIGRATING
 from tests.mutation.of_refusals import REFUSALS
 from tests.mutation.of_rewriting import REWRITING
 from tests.mutation.of_secrets import SECRETS
+from tests.mutation.of_testing import TESTING
+from tests.mutation.of_ui import UI
 from tests.mutation.of_verbs import VERBS
 from tests.mutation.of_waiting import WAITING
 
@@ -46,6 +49,7 @@ MUTANTS = [
         COLLECTOR,
         VERBS,
         REWRITING,
+        MIGRATING,
         ADAPTERS,
         BLOBS,
         ENCRYPTION,
@@ -53,7 +57,9 @@ MUTANTS = [
         HOSTILE,
         ISOLATION,
         SECRETS,
+        UI,
         WAITING,
+        TESTING,
     )
     for (file, tests), entries in group.items()
     for old, new, what in entries

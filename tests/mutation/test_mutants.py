@@ -16,7 +16,8 @@ def test_a_mutant_can_still_be_made(mutant) -> None:
     code = (ROOT / mutant.file).read_text(encoding="utf-8")
     assert code.count(mutant.old) == 1
     assert mutant.old != mutant.new
-    compile(code.replace(mutant.old, mutant.new), mutant.file, "exec")
+    if mutant.file.endswith(".py"):
+        compile(code.replace(mutant.old, mutant.new), mutant.file, "exec")
 
 
 def test_every_test_that_a_mutant_is_for_is_there() -> None:

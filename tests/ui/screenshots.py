@@ -18,6 +18,7 @@ from tests.ui.state import SECRET, fill
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
     from tests.ui.state import State
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"

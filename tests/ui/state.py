@@ -87,7 +87,7 @@ def fill(site: Site) -> State:
     site.s3.client.delete_object(Bucket=site.s3.bucket, Key=_name(gone))
     damaged = site.put(fit, "damaged", list(range(50_000)))
     site.age("damaged", 13 * day)
-    _damage(site, _name(damaged))
+    damage(site, damaged)
     site.put_text(fit, "copied", open_envelope_of(site, "payroll"))
     site.age("copied", 14 * day)
     site.put_text(fit, "other-backend", "s3://elsewhere/xcom/task/fit.json")
@@ -150,6 +150,9 @@ def _name(ref: str) -> str:
     return ref.partition("#")[0].split("/", 3)[3]
 
 
-def _damage(site: Site, name: str) -> None:
-    body = site.s3.client.get_object(Bucket=site.s3.bucket, Key=name)["Body"].read()
-    site.s3.client.put_object(Bucket=site.s3.bucket, Key=name, Body=body[:-1] + bytes([body[-1] ^ 1]))
+def damage(site: Site, ref: str, before_seal: int = 0) -> None:
+    """Turn one bit of the blob: of its seal, or so many bytes before that."""
+    name, seal = _name(ref), int(ref.partition("&seal=")[2].partition("&")[0])
+    body = bytearray(site.s3.client.get_object(Bucket=site.s3.bucket, Key=name)["Body"].read())
+    body[-seal - before_seal] ^= 1
+    site.s3.client.put_object(Bucket=site.s3.bucket, Key=name, Body=bytes(body))

@@ -7,14 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from offload_backend.airflow.ui.app import HEADERS
-from tests.ui.state import HOSTILE
+from tests.ui.state import HOSTILE, damage
 
 if TYPE_CHECKING:
-    import httpx
-
     from tests.ui.site import Site
     from tests.ui.state import State
 
@@ -89,6 +88,16 @@ def test_a_download_is_the_value_as_it_is_encoded(site: Site, state: State) -> N
     assert tree.headers["Content-Disposition"].startswith('attachment; filename="checkpoint.safetensors"')
     safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed here")
     assert safetensors.load(tree.content)["model.encoder"].shape == (128, 256)
+
+
+def test_a_download_that_turns_out_damaged_is_cut_short(site: Site, state: State) -> None:
+    ref = site.put(state.load, "long", list(range(700_000)))
+    damage(site, ref, before_seal=1_000)
+    try:
+        with pytest.raises(httpx.RemoteProtocolError):
+            get(site, "download", "long", "ingest_orders")
+    finally:
+        site.database.sql("DELETE FROM task_state_store WHERE key = 'long'")
 
 
 def test_a_hostile_name_stays_a_name(site: Site, state: State) -> None:

@@ -19,7 +19,7 @@ function whose(row) {
     fact("Run", link(row.run_id, { dag_id: row.dag_id, run_id: row.run_id })),
     fact("Task", link(row.task_id + index, row)),
     row.region && fact("Region", row.region),
-    fact("Written by", el("span", { class: "muted" }, "this task; which try, Airflow does not write down")),
+    fact("Written by", el("span", { class: "muted" }, "this task; Airflow does not write down which try, nor edits")),
   ];
 }
 
