@@ -165,3 +165,23 @@ def test_a_typed_value_in_its_row_is_shown_as_it_stands(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path, inline_limit=60_000)
     text = deployment.offload({"at": datetime(2026, 1, 2, tzinfo=timezone.utc)})
     assert '"datetime.datetime"' in deployment.contents.show(row(text), text).text
+
+
+def test_what_can_not_be_sent_as_text_is_escaped(deployment: Deployment) -> None:
+    text = '{"half": "\\ud800", "whole": "\\ud83d\\ude00"}'
+    shown = deployment.contents.show(row(text), text)
+    assert shown.text == '{\n  "half": "\\ud800",\n  "whole": "\U0001f600"\n}'
+
+
+def test_a_long_row_is_not_taken_apart(deployment: Deployment) -> None:
+    text = "[" * (module.MOST_SHOWN + 1)
+    shown = deployment.contents.show(row(text), text)
+    assert (shown.text, shown.cut) == ("[" * module.BEGINNING, True)
+
+
+@pytest.mark.parametrize("seal", [10**17, 10**7])
+def test_a_ref_that_claims_a_long_end_has_nothing_fetched(deployment: Deployment, seal: int) -> None:
+    ref = parse_ref(deployment.offload(VALUE))
+    forged = format_ref(replace(ref, size=10**18, seal=seal))  # type: ignore[type-var]
+    with pytest.raises(UnreadableBlobError, match="no blob ends"):
+        deployment.contents.check(row(forged), forged)

@@ -96,14 +96,15 @@ def about(session: SessionDep) -> dict[str, Any]:
 
 
 def _task(session: SessionDep, dag_id: DagId, id: Id) -> rows.Listed:  # noqa: A002 - a name in the query
-    return _found(rows.task_row(session, dag_id, id))
+    return _found(session, rows.task_row(session, dag_id, id))
 
 
 def _asset(session: SessionDep, asset_id: AssetId, key: Key) -> rows.Listed:
-    return _found(rows.asset_row(session, asset_id, key))
+    return _found(session, rows.asset_row(session, asset_id, key))
 
 
-def _found(listed: rows.Listed | None) -> rows.Listed:
+def _found(session: SessionDep, listed: rows.Listed | None) -> rows.Listed:
+    session.close()  # a store may let us wait, and there are few connections to the database
     if listed is None:
         raise HTTPException(404, "this row is no longer there")
     return listed

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from offload_backend.airflow import maintenance
-from offload_backend.blobfile import digest_of
+from offload_backend.blobfile import digest_of, most_sealed_bytes
 from offload_backend.blobs import Blobs, dangling, readable
 from offload_backend.codecs.tree.view import open_tree
 from offload_backend.errors import BlobCorruptError, UnreadableBlobError, concerning
@@ -97,6 +97,8 @@ class Contents:
         with concerning(location=shown(ref.url)), dangling():
             store, name, _ = self._find(found, ref, text)
             last = ref.seal or 1
+            if last > min(ref.size, most_sealed_bytes(self.settings.max_value_bytes)):
+                raise UnreadableBlobError("no blob ends as the ref says", hint="set the key again, or delete it")
             end = store.get_range(name, ref.size - last, last)
             if ref.seal and digest_of((end,)).hex() != ref.digest:
                 raise BlobCorruptError("the blob does not end as it was written")
@@ -111,10 +113,8 @@ class Contents:
             with closing(source):
                 if ref.codec == "tree":
                     return _outlined(source)
-                if source.size <= MOST_SHOWN:
-                    return _shown_json(source.read(0, source.size).decode(errors="replace"), source.size)
-                beginning = source.read(0, BEGINNING).decode(errors="ignore")
-                return Shown("json", beginning, cut=True, size=source.size)
+                length = source.size if source.size <= MOST_SHOWN else BEGINNING
+                return _shown_json(source.read(0, length).decode(errors="replace"), source.size)
 
     def download(self, found: FoundRow, text: str) -> Download:
         """The encoded value: JSON, or a safetensors file; decrypted, if it was encrypted."""
@@ -199,11 +199,13 @@ def _outlined(source: Source) -> Shown:
 
 
 def _shown_json(text: str, size: int) -> Shown:
-    """Indented, up to a length: what is nested deep takes many times its size."""
+    """Indented, up to a length, for what is nested deep takes many times its size. The beginning stays as it is."""
+    if size > MOST_SHOWN:
+        return Shown("json", text[:BEGINNING], cut=True, size=size)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return Shown("json", text[:MOST_TEXT], cut=len(text) > MOST_TEXT, size=size)
+        return Shown("json", text, cut=False, size=size)
     taken: list[str] = []
     left = MOST_TEXT
     for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
@@ -211,4 +213,5 @@ def _shown_json(text: str, size: int) -> Shown:
         left -= len(piece)
         if left < 0:
             break
-    return Shown("json", "".join(taken), cut=left < 0, size=size)
+    sendable = "".join(taken).encode(errors="backslashreplace").decode()  # half of a surrogate pair is not
+    return Shown("json", sendable, cut=left < 0, size=size)
