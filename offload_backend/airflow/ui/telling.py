@@ -26,7 +26,7 @@ def row(listed: Listed) -> dict[str, Any]:
         whose = {"id": listed.id, "dag_id": address.dag_id, "run_id": address.run_id, "task_id": address.task_id}
         whose |= {"index": address.map_index, "region": region}
     else:
-        names = {"name": address.name, "uri": entry.aliases[0].uri}
+        names = {"name": address.name, "uri": listed.found.aliases[0].uri}
         whose = {"asset_id": listed.asset_id, **names, "writer": listed.writer}
     is_cut = entry.kept == "inline" and listed.length > LONGEST
     return {
