@@ -39,7 +39,7 @@ UI = {
     ],
     ("airflow/ui/sizes.py", _ROWS): [
         ("_DIGITS = 15", "_DIGITS = 19", "a forged size is more than a sum holds exactly"),
-        (" & ~or_(*inline)", "", "a value that quotes a ref counts as offloaded"),
+        (", ~or_(*inline)", "", "a value that quotes a ref counts as offloaded"),
     ],
     ("airflow/ui/contents.py", _BOUNDS): [
         ("        self._signatures.check(text)\n", "", "refs that nobody signed are believed"),

@@ -27,8 +27,7 @@ _DIGITS = 15
 def is_ref(value: Any) -> ColumnElement[bool]:
     """Whether the row's text is an envelope around a ref, of ours or of the peer."""
     inline = [value.startswith(_ENVELOPE + begin, autoescape=True) for begin in _INLINE]
-    enveloped: ColumnElement[bool] = value.startswith(_ENVELOPE, autoescape=True)
-    return enveloped & value.contains("://") & ~or_(*inline)
+    return and_(value.startswith(_ENVELOPE, autoescape=True), value.contains("://"), ~or_(*inline))
 
 
 def stored_bytes(value: Any) -> ColumnElement[float]:
