@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-import zstandard
-
-from offload_backend.blobfile.frames import CHUNK, ENCRYPTED, FORMAT, digest_of, holds, parse_header
+from offload_backend.blobfile.frames import CHUNK, ENCRYPTED, FORMAT, parse_header
 from offload_backend.blobfile.seal import Place, Seal, most_sealed_bytes
+from offload_backend.blobfile.unpack import Target, decompress, verify
 from offload_backend.blobfile.writer import threads_for
 from offload_backend.errors import BlobCorruptError
 from offload_backend.memory import unset_memory
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from offload_backend.blobfile.encrypted import Decryption, Keys
 
 __all__ = ["SealedBlob", "Target"]
-
-Target = tuple[int, memoryview]
-"""Where a stretch of the encoded value begins, and the memory that gets it."""
 
 Fetch = Callable[[int, memoryview], None]
 """Fill memory with the stored bytes from a place on."""
@@ -41,6 +38,9 @@ FETCH = 8 * 1024 * 1024 + 64 * 1024
 """Stored bytes that one request of several asks for: two frames that are stored as they are, and no third."""
 
 _MOST_THREADS = 4
+_AHEAD = 4
+"""Pieces that are read before they are asked for."""
+
 _FEW = 1024 * 1024
 """So little is not worth a thread."""
 
@@ -94,7 +94,7 @@ class SealedBlob:
             self.seal = Seal.parse(end[above:], size=size, raw=raw, blake3=blake3, encrypted=True)
             self._header, *self._places, closing = self.seal.places
             frame = end[max(above - closing.size, 0) : above]
-            _verify(memoryview(frame), closing)
+            verify(memoryview(frame), closing)
             self._decryption = open_closing(frame, self.seal.places[:-1], keys)
         self._raw_starts = [place.raw_start for place in self._places]
 
@@ -131,9 +131,47 @@ class SealedBlob:
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    def pieces(self) -> Generator[bytearray, None, None]:
+        """The encoded value from its start to its end, piece by piece; the header is checked with the first.
+
+        Once the second is asked for, others are read ahead, beside whatever the caller does with those before.
+        """
+        stretches = self._stretches()
+        yield self._piece(*next(stretches))
+        # Whoever decodes a piece takes longer than one thread takes to verify and decompress the next.
+        with ThreadPoolExecutor(1 if self._is_held else self._threads, "offload-read") as pool:
+            waiting: deque[Future[bytearray]] = deque()
+            try:
+                for start, length in stretches:
+                    waiting.append(pool.submit(copy_context().run, self._piece, start, length))
+                    if len(waiting) > _AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
     def close(self) -> None:
         """Give back the memory for what is stored. Nothing can be read afterwards."""
         self._stored = _closed
+
+    def _stretches(self) -> Iterator[tuple[int, int]]:
+        """Where the pieces begin, and how long they are: whole frames, as many as one request fetches well."""
+        start = end = stored = 0
+        for place in self._places:
+            enough = self._is_held or start == 0 or stored + place.size > FETCH or end + place.raw - start > WHOLE
+            if end > start and enough:
+                yield start, end - start
+                start, stored = end, 0
+            end, stored = end + place.raw, stored + place.size
+        yield start, end - start
+
+    def _piece(self, start: int, length: int) -> bytearray:
+        data = unset_memory(length)
+        for job in self._jobs([(start, memoryview(data))]):
+            self._run(job)
+        return data
 
     def _require(self, start: int, length: int) -> None:
         if start < 0 or length < 0 or start + length > self.size:
@@ -184,9 +222,9 @@ class SealedBlob:
             if place is self._header:
                 self._checked_header(frame)
             else:
-                _verify(frame, place)
+                verify(frame, place)
                 self.verified[place.start] = (place.digest, place.size, place.start)
-                _decompress(self._decrypted(frame, place), place, pieces)
+                decompress(self._decrypted(frame, place), place, pieces)
 
     def _decrypted(self, frame: memoryview, place: Place) -> memoryview:
         if self._decryption is None:
@@ -194,7 +232,7 @@ class SealedBlob:
         return self._decryption.frame(bisect_right(self._raw_starts, place.raw_start), frame)
 
     def _checked_header(self, frame: memoryview) -> dict[str, Any]:
-        _verify(frame, self._header)
+        verify(frame, self._header)
         header = parse_header(bytes(frame), FORMAT if self._decryption is None else ENCRYPTED)
         if len(frame) != 8 + int.from_bytes(frame[4:8], "little"):
             raise BlobCorruptError("the header is not alone in its frame")
@@ -253,30 +291,3 @@ def _fetched(fetch: Fetch) -> Stored:
         return view
 
     return stored
-
-
-def _verify(frame: memoryview, place: Place) -> None:
-    if digest_of((frame,)) != place.digest:
-        raise BlobCorruptError(f"the {place.size} bytes from {place.start} are not those that were written")
-
-
-def _decompress(frame: memoryview, place: Place, pieces: Sequence[Target]) -> None:
-    """Fill each piece, which begins so far into the frame's content."""
-    whole = len(pieces) == 1 and len(pieces[0][1]) == place.raw
-    content = pieces[0][1] if whole else memoryview(bytearray(place.raw))
-    done = 0
-    try:
-        if holds(frame, place.raw):
-            decompressor = zstandard.ZstdDecompressor(max_window_size=CHUNK)
-            reader = decompressor.stream_reader(frame, read_size=len(frame))
-            while done < place.raw and (got := reader.readinto(content[done:])):
-                done += got
-    except zstandard.ZstdError as error:
-        raise BlobCorruptError(f"the frame at {place.start} does not decompress: {error}") from error
-    if done != place.raw:
-        raise BlobCorruptError(
-            f"the frame at {place.start} does not hold the {place.raw} bytes that its seal states"
-        )
-    if not whole:
-        for start, memory in pieces:
-            memory[:] = content[start : start + len(memory)]

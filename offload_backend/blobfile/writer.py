@@ -180,11 +180,16 @@ class _FrameMaker:
 
     def _compress(self, chunk: Buffer) -> tuple[Buffer, ...]:
         """The chunk in a compressed frame, or nothing if that is not worth it."""
-        if self._level == _ZLEVEL_OFF or (len(chunk) >= _PROBED and not self._pays(chunk)):
+        if self._level == _ZLEVEL_OFF or (len(chunk) >= _PROBED and not self._paid() and not self._pays(chunk)):
             return ()
         # Of memory that changes meanwhile, the compressor might make a frame that nothing reads.
         data = self._compressor().compress(bytes(chunk) if _may_change(chunk) else chunk)
-        return (data,) if len(data) < len(chunk) * _WORTH else ()
+        self._threads.paid = len(data) < len(chunk) * _WORTH
+        return (data,) if self._threads.paid else ()
+
+    def _paid(self) -> bool:
+        """Whether compressing did pay the last time: then it mostly does again, and asking takes time, too."""
+        return getattr(self._threads, "paid", False)
 
     def _pays(self, chunk: Buffer) -> bool:
         """Whether samples from begin, middle and end of the chunk promise that it does."""

@@ -1,33 +1,26 @@
 """The JSON codec: exact, or it refuses.
 
 orjson writes the text, piece by piece; a survey of what becomes a piece finds what orjson would write wrongly.
-It also reads the text, unless that is long: then msgspec does, which keeps no document beside the value.
 """
 
 from __future__ import annotations
 
-import gc
 import json
-import os
-import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import orjson
 
+from offload_backend.codecs.json_reading import decoded
 from offload_backend.codecs.json_survey import LONG_TEXT, NotJsonError, Survey, glance, survey
 from offload_backend.codecs.refusal import find_refusal
 from offload_backend.codecs.source import Source
 
-__all__ = ["JsonCodec", "NotJsonError", "decode_text"]
+__all__ = ["JsonCodec", "NotJsonError"]
 
 PIECE = 128 * 1024
 """Bytes of text a piece aims at, few enough for caches and malloc; a very deep value makes longer ones."""
-
-LONG = 1024 * 1024
-"""Bytes of text from which reading it without a document is worth an import."""
 
 _MOST = 2
 """Times a piece that what becomes one may weigh: of values alike, each weighs at most twice its text."""
@@ -39,8 +32,6 @@ _SOUND = 8
 lists in lists in lists, the first seen from ten levels on."""
 
 _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-_KEY_BEYOND_ASCII = rb'[\x80-\xff][^"\\]*":'
-_SAMPLE = 4096
 _MADE_OF_TEXTS = frozenset({str, list, dict})
 
 
@@ -62,28 +53,7 @@ class JsonCodec:
 
     def decode(self, source: Source) -> Any:
         """The value; Python's cyclic garbage collector rests meanwhile, since JSON holds no cycles."""
-        text = source.read(0, source.size)
-        source.close()
-        return decode_text(text)
-
-
-def decode_text(data: bytes | bytearray) -> Any:
-    """The value of a JSON text that :class:`JsonCodec` wrote; :class:`ValueError` for what is no JSON."""
-    with collector_paused():
-        # Of keys beyond ASCII orjson makes one text for all dicts, msgspec one for each.
-        if len(data) < LONG or re.search(_KEY_BEYOND_ASCII, memoryview(data)[:_SAMPLE]):
-            return orjson.loads(data)
-        return _decode_long(data)
-
-
-def _decode_long(data: bytes | bytearray) -> Any:
-    """As orjson, without a document of several times the text beside the value."""
-    import msgspec
-
-    try:
-        return msgspec.json.decode(data)
-    except RecursionError:  # it counts with the caller's stack, orjson has a limit of its own
-        return orjson.loads(data)
+        return decoded(source)
 
 
 def _pieces(value: Any, depth: int) -> Iterator[bytes]:
@@ -180,6 +150,8 @@ def _text(value: Any, found: Survey, depth: int) -> bytes:
             value = _renewed(value)
     text = _dumps(value)
     found.check(text)
+    if not found.is_sure_of(text) and orjson.loads(text) != value:
+        raise NotJsonError
     return text
 
 
@@ -215,30 +187,3 @@ def _renewed(value: Any) -> Any:
     if type(value) is list:
         return [_renewed(held) if type(held) in _MADE_OF_TEXTS else held for held in value]
     return value
-
-
-_decoding: set[int] = set()
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    if not gc.isenabled():
-        yield
-        return
-    try:
-        _decoding.add(threading.get_ident())
-        gc.disable()
-        yield
-    finally:
-        gc.enable()
-        _decoding.discard(threading.get_ident())
-
-
-def _resume_collector() -> None:
-    """In a child that was forked while another thread was decoding: nobody else would."""
-    if _decoding:
-        _decoding.clear()
-        gc.enable()
-
-
-os.register_at_fork(after_in_child=_resume_collector)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Protocol
 
 __all__ = ["HeldSource", "Source"]
@@ -22,6 +22,13 @@ class Source(Protocol):
 
     def fill(self, targets: Iterable[tuple[int, memoryview]]) -> None:
         """Fill each memory from the place beside it; in the order of the places, without overlap."""
+        ...
+
+    def pieces(self) -> Generator[bytearray, None, None]:
+        """All of it in order, one piece at least. Others are made ahead once the second is asked for.
+
+        The caller may keep and change them, and closes what it does not read to the end.
+        """
         ...
 
     def close(self) -> None:
@@ -54,6 +61,10 @@ class HeldSource:
             if start < 0 or start + len(memory) > len(view):
                 raise ValueError("the encoded value has no such stretch")
             memory[:] = view[start : start + len(memory)]
+
+    def pieces(self) -> Generator[bytearray, None, None]:
+        """See :class:`Source`."""
+        yield self.read(0, self.size)
 
     def close(self) -> None:
         """See :class:`Source`."""

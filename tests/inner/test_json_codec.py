@@ -17,16 +17,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from offload_backend.codecs import Codecs, HeldSource, JsonCodec
+from offload_backend.codecs import Codecs, HeldSource, JsonCodec, garbage, json_reading
 from offload_backend.codecs import json as json_module
-from offload_backend.codecs.json import NotJsonError, decode_text
+from offload_backend.codecs.json import NotJsonError
+from offload_backend.codecs.json_reading import decode_text
 from offload_backend.codecs.refusal import MAX_DEPTH, explain_refusal
 from offload_backend.errors import UnreadableBlobError
 from offload_backend.settings import Settings
 from tests.inner.values import QUICK, THOROUGH, json_values, same
 
 CODEC = JsonCodec()
-READERS = [0, json_module.LONG]
+READERS = [0, json_reading.LONG]
 """Lengths from which a text is long: any text is, and what is by default."""
 
 PIECES = [1, 16, json_module.PIECE]
@@ -58,7 +59,7 @@ def encode(value: Any, piece: int = json_module.PIECE) -> bytes:
 def test_decoding_what_was_encoded_gives_the_value_back_type_for_type(value, piece):
     text = encode(value, piece)
     for long in READERS:
-        with patch.object(json_module, "LONG", long):
+        with patch.object(json_reading, "LONG", long):
             assert same(decode_text(text), value)
             assert same(CODEC.decode(HeldSource(text)), value)
 
@@ -130,14 +131,14 @@ def test_a_long_deep_text_is_read_however_deep_the_caller_is():
     def call(levels: int) -> Any:
         return call(levels - 1) if levels else decode_text(text)
 
-    with patch.object(json_module, "LONG", 0):
+    with patch.object(json_reading, "LONG", 0):
         value = call(sys.getrecursionlimit() - 150 - len(inspect.stack()))
     assert orjson.dumps(value) == text
 
 
 def test_only_a_long_text_needs_the_reader_for_long_ones():
     script = (
-        "import sys; from offload_backend.codecs import json; json.decode_text(b'[1]'); "
+        "import sys; from offload_backend.codecs import json_reading as json; json.decode_text(b'[1]'); "
         "assert 'msgspec' not in sys.modules; json.decode_text(b'[1' + b',1' * json.LONG + b']'); "
         "assert 'msgspec' in sys.modules"
     )
@@ -160,7 +161,7 @@ def test_flat_records_are_surveyed_by_columns_and_what_differs_in_one_is_found()
     "damaged", [b"", b"[1,", b"{'a':1}", b"[NaN]", b"\xff", b'"\xed\xa0\x80"', b"[1]x", b"[" * 5000]
 )
 def test_bytes_that_are_not_json_are_a_value_error_and_garbage_is_collected_again(damaged, long, monkeypatch):
-    monkeypatch.setattr(json_module, "LONG", long)
+    monkeypatch.setattr(json_reading, "LONG", long)
     assert gc.isenabled()
     with pytest.raises(ValueError):  # noqa: PT011 - each reader words it in many ways
         decode_text(damaged)
@@ -242,7 +243,7 @@ def test_a_child_forked_while_another_thread_decodes_has_its_garbage_collector()
     entered, leave = threading.Event(), threading.Event()
 
     def decode() -> None:
-        with json_module.collector_paused():
+        with garbage.collector_paused():
             entered.set()
             leave.wait(10)
 

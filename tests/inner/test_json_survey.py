@@ -23,8 +23,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from offload_backend.codecs import json as json_module
-from offload_backend.codecs import json_survey
-from offload_backend.codecs.json import JsonCodec, NotJsonError, decode_text
+from offload_backend.codecs import json_reading, json_survey
+from offload_backend.codecs.json import JsonCodec, NotJsonError
+from offload_backend.codecs.json_reading import decode_text
 from offload_backend.codecs.refusal import MAX_DEPTH
 from tests.inner.aliens import ALIENS, Level, Word
 from tests.inner.values import QUICK, json_values, same
@@ -447,7 +448,7 @@ def test_a_long_text_is_spread_over_pieces(text, piece):
 @example([{'é"': 1}, {"a": "é:"}])
 def test_keys_beyond_ascii_choose_the_reader_but_not_the_value(value):
     text = orjson.dumps(value)
-    with patch.object(json_module, "LONG", 0):
+    with patch.object(json_reading, "LONG", 0):
         assert same(decode_text(text), value)
         assert same(decode_text(bytearray(text)), value)
 
@@ -455,7 +456,7 @@ def test_keys_beyond_ascii_choose_the_reader_but_not_the_value(value):
 @pytest.mark.parametrize("key", ["name", "名前", "prénom"])
 def test_dicts_share_their_keys(key):
     text = orjson.dumps([{key: n} for n in range(200_000)])
-    assert len(text) > json_module.LONG
+    assert len(text) > json_reading.LONG
     first, *_, last = (next(iter(entry)) for entry in decode_text(text))
     assert first is last
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from offload_backend.blobfile import CHUNK, reader
 from offload_backend.errors import BlobCorruptError, StoreError
-from tests.inner.blobs import MIB, NOISE, TEXT, Fetched, Stored, frames_of, limits, threads
+from tests.inner.blobs import MIB, NOISE, OTHER, TEXT, Fetched, Stored, frames_of, limits, threads
 from tests.inner.values import QUICK
 
 PIECE = st.tuples(
@@ -302,3 +303,64 @@ def test_a_closed_blob_holds_and_reads_nothing(whole):
         blob.close()
         with pytest.raises(ValueError, match="closed"):
             blob.read(0, 1)
+
+
+# Piece by piece
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", TEXT, NOISE, TEXT * 2000], ids=["empty", "byte", "text", "noise", "long"]
+)
+@pytest.mark.parametrize("whole", [reader.WHOLE, 0], ids=["held", "fetched"])
+def test_the_pieces_are_the_encoded_value_in_order(monkeypatch, content, whole):
+    monkeypatch.setattr(reader, "WHOLE", whole)
+    monkeypatch.setattr(reader, "FETCH", 3 * CHUNK // 2)
+    monkeypatch.setattr("offload_backend.blobfile.reader._AHEAD", 2)
+    blob = Stored(content).open()
+    pieces = list(blob.pieces())
+    assert b"".join(pieces) == content
+    assert all(type(piece) is bytearray for piece in pieces)
+    assert threads() == []
+
+
+def test_only_so_many_pieces_are_read_ahead_and_none_before_the_second_is_asked_for(ten):
+    begun = []
+
+    def fetch(start, memory):
+        begun.append(start)
+        memory[:] = ten.data[start : start + len(memory)]
+
+    pieces = ten.open_with(fetch, 2).pieces()
+    opened = len(begun)
+    next(pieces)
+    assert len(begun) == opened + 1
+    next(pieces)
+    time.sleep(0.2)
+    assert len(begun) <= opened + 2 + reader._AHEAD
+    pieces.close()
+    assert threads() == []
+
+
+def _noted(pieces, got):
+    for piece in pieces:
+        got += piece
+        yield b""
+
+
+@pytest.mark.parametrize("whole", [reader.WHOLE, 0], ids=["held", "fetched"])
+def test_a_damaged_frame_ends_the_pieces_with_an_error_and_no_thread_stays(monkeypatch, whole):
+    monkeypatch.setattr(reader, "WHOLE", whole)
+    stored = Stored(TEXT * 2000)
+    middle = len(stored.data) // 2
+    damaged = stored.data[:middle] + bytes([stored.data[middle] ^ 1]) + stored.data[middle + 1 :]
+    got = bytearray()
+    with pytest.raises(BlobCorruptError, match="not those that were written"):
+        list(_noted(stored.open(damaged).pieces(), got))
+    assert (TEXT * 2000).startswith(got)
+    assert threads() == []
+
+
+def test_the_first_piece_has_the_header_checked():
+    stored = Stored(TEXT)
+    with pytest.raises(BlobCorruptError, match="the header names the blob"):
+        next(stored.open(blob_id=OTHER).pieces())

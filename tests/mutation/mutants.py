@@ -12,6 +12,7 @@ from tests.mutation.of_faults import FAULTS
 from tests.mutation.of_hostile import HOSTILE
 from tests.mutation.of_isolation import ISOLATION
 from tests.mutation.of_migrating import MIGRATING
+from tests.mutation.of_reading import READING
 from tests.mutation.of_refusals import REFUSALS
 from tests.mutation.of_rewriting import REWRITING
 from tests.mutation.of_secrets import SECRETS
@@ -56,6 +57,7 @@ MUTANTS = [
         FAULTS,
         HOSTILE,
         ISOLATION,
+        READING,
         SECRETS,
         UI,
         WAITING,

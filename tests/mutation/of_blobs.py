@@ -14,6 +14,13 @@ _OLDER = ("tests/inner/test_older_blobs.py", "tests/golden/test_golden.py")
 _REFS = ("tests/inner/test_ref.py", "tests/inner/test_resolve.py")
 _VERIFY = ("tests/lifecycle/test_verify.py",)
 
+_GIVE_UP = """                    each.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+"""
+"""Of the reader's ``fill``."""
+
 BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
     ("blobfile/frames.py", _READING): [
         ("    if len(text) > _LONGEST:\n", "    if False:\n", "a header is longer than readers take"),
@@ -76,8 +83,8 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
         (" or start + length > self.size:", ":", "a stretch goes beyond the value"),
         ("        self._require(start, length)\n        data", "        data", "memory comes before the check"),
         (
-            "                pool.shutdown(cancel_futures=True)\n                raise\n",
-            "                raise\n",
+            _GIVE_UP,
+            "                    each.result()\n            finally:\n                pass\n",
             "requests go on after an error",
         ),
         (
@@ -86,10 +93,11 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             "threads stay",
         ),
         (
-            "                pool.shutdown(cancel_futures=True)\n                raise\n",
+            _GIVE_UP,
             (
-                "                pool.shutdown(wait=False, cancel_futures=True)\n"
-                "                pool._threads.clear()\n                raise\n"
+                "                    each.result()\n            except BaseException:\n"
+                "                pool.shutdown(wait=False, cancel_futures=True)\n                pool._threads.clear()\n"
+                "                raise\n"
             ),
             "targets are written to after an error",
         ),
@@ -105,14 +113,18 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
         ),
         ("job.end != place.start or self._enough", "self._enough", "frames that are not neighbours are one run"),
         ("return job.size + place.size > FETCH", "return False", "one request fetches everything"),
-        ("                _verify(frame, place)\n", "", "frames are not compared with their digests"),
+        ("                verify(frame, place)\n", "", "frames are not compared with their digests"),
         (
-            "        _verify(frame, self._header)\n        header",
+            "        verify(frame, self._header)\n        header",
             "        header",
             "the header is not compared with its digest",
         ),
         ('if len(frame) != 8 + int.from_bytes(frame[4:8], "little"):', "if False:", "bytes hide behind the header"),
         ('if header.get("id") != self._blob_id:', "if False:", "another blob's header is taken"),
+        ("self._is_held = size <= WHOLE", "self._is_held = False", "a small blob takes several requests"),
+        ("            if at != number and pieces:\n", "            if pieces:\n", "each target is a frame's last"),
+    ],
+    ("blobfile/unpack.py", _READING): [
         ("        if holds(frame, place.raw):\n", "        if True:\n", "frames need not be one frame"),
         ("    if done != place.raw:\n", "    if False:\n", "a frame that ends early is filled up"),
         (
@@ -120,14 +132,12 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             '    except ImportError as error:\n        raise BlobCorruptError(f"the frame',
             "what does not decompress raises an error of zstandard's",
         ),
-        ("self._is_held = size <= WHOLE", "self._is_held = False", "a small blob takes several requests"),
-        ("            if at != number and pieces:\n", "            if pieces:\n", "each target is a frame's last"),
     ],
     ("blobfile/writer.py", _WRITING): [
         ("_WORTH = 0.87", "_WORTH = 1.5", "what grows by compression is kept"),
         ("if self._level == _ZLEVEL_OFF or (len", "if (len", "level 0 compresses"),
         (
-            " or (len(chunk) >= _PROBED and not self._pays(chunk)):",
+            " or (len(chunk) >= _PROBED and not self._paid() and not self._pays(chunk)):",
             ":",
             "what does not compress is compressed to find out",
         ),

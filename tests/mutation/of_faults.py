@@ -44,7 +44,7 @@ FAULTS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             "what was not published stays behind",
         ),
     ],
-    ("blobfile/reader.py", _READ): [
+    ("blobfile/unpack.py", _READ): [
         (
             "    if digest_of((frame,)) != place.digest:\n",
             "    if False:\n",

@@ -8,7 +8,7 @@ that is stored is run: pickles stay closed, and of a tree only the structure is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -182,6 +182,9 @@ class _Bounded:
         wanted = list(targets)
         self._spend(sum(len(memory) for _, memory in wanted))
         self._source.fill(wanted)
+
+    def pieces(self) -> Generator[bytearray, None, None]:
+        yield self.read(0, self.size)
 
     def close(self) -> None:
         self._source.close()

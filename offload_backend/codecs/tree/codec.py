@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from offload_backend.blobstore import Buffer
-from offload_backend.codecs.json import collector_paused
+from offload_backend.codecs.garbage import collector_paused
 from offload_backend.codecs.source import Source
 from offload_backend.codecs.tree.allowed import AllowedClasses, ClassPolicy
 from offload_backend.codecs.tree.facts import exactly

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from offload_backend.codecs.json import collector_paused
+from offload_backend.codecs.garbage import collector_paused
 from offload_backend.codecs.refusal import MAX_DEPTH
 from offload_backend.codecs.tree.allowed import ClassPolicy, name_of, why_not_importable
 from offload_backend.codecs.tree.buffers import Buffers
