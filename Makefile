@@ -102,7 +102,8 @@ clean: ## remove the environments, the demo's traces and every cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 COMPILE = $(UV) pip compile --universal --no-header --no-emit-index-url --no-annotate --quiet $(ARGS)
-LOCK = $(COMPILE) pyproject.toml --all-extras
+# The drivers of other clouds, and what plots, are among the tests' own packages: the demo needs none of them.
+LOCK = $(COMPILE) pyproject.toml $(addprefix --extra ,airflow encryption postgres rest s3)
 lock: $(MADE) ## resolve requirements/ again; ARGS=--upgrade takes new versions
 	$(LOCK) --group test --python-version 3.10 --fork-strategy requires-python --output-file requirements/test.txt
 	$(LOCK) --group demo --python-version 3.10 --fork-strategy requires-python --constraint requirements/test.txt --output-file requirements/demo.txt

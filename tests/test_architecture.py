@@ -68,6 +68,7 @@ DRIVERS = {
     "boto3": ["stores", "airflow.connections", "crypto.kms", "testing.s3_bucket"],
     "botocore": ["stores", "airflow.connections", "crypto.kms"],
     "s3fs": ["stores", "airflow.connections"],
+    "gcsfs": ["stores.opening"],
     "fsspec": ["stores", "airflow.connections", "peervalue"],
     "fastapi": ["airflow.ui"],
     "sqlalchemy": ["corestores", "airflow.ui"],

@@ -16,7 +16,7 @@ from offload_backend.errors import BlobCorruptError, BlobNotFoundError, OffloadE
 from offload_backend.location import checked_name, checked_prefix
 from offload_backend.stores.deleting import failed_deletes
 from offload_backend.stores.fsspec_errors import fsspec_errors, is_past_end, never_answered
-from offload_backend.stores.fsspec_listing import as_moment, entries, lists_by_itself, takes_prefix
+from offload_backend.stores.fsspec_listing import as_moment, entries, find_in_azure, lists_by_itself, takes_prefix
 from offload_backend.stores.parts import parts_of
 from offload_backend.stores.patience import FOR_A_DELETE, OutOfPatienceError, Patience, allowed_seconds, within
 
@@ -37,7 +37,8 @@ _OBJECT_STORES = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "ocilake", "oss", "obs", "cos", "tos", "memory"}
 )
 # Their find() takes a prefix relative to the folder and lets the server apply it; elsewhere it may mean another.
-_LIST_BY_PREFIX = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
+_LIST_BY_PREFIX = frozenset({"s3", "s3a", "gs", "gcs"})
+_AZURE = frozenset({"abfs", "abfss", "az"})
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "timeModified", "created")
 
 
@@ -67,6 +68,7 @@ class FsspecBlobStore:
         protocols = {names} if isinstance(names, str) else set(names)
         self._keeps_objects = bool(protocols & _OBJECT_STORES)
         self._lists_by_prefix = bool(protocols & _LIST_BY_PREFIX) and takes_prefix(filesystem)
+        self._is_azure = bool(protocols & _AZURE)
         # fsspec's memory files are visible as soon as they are opened: there, one call has to do.
         self._part_size = 1 << 62 if "memory" in protocols else part_size
         self._block = part_size
@@ -242,6 +244,8 @@ class FsspecBlobStore:
 
         Those whose path in the folder does not begin with ``beginning`` may be missing.
         """
+        if self._is_azure:
+            return find_in_azure(self._filesystem, folder, beginning)
         if self._keeps_objects and lists_by_itself(self._filesystem):
             narrowed = {"prefix": beginning} if beginning and self._lists_by_prefix else {}
             found: dict[str, dict[str, Any]] = self._filesystem.find(folder, detail=True, **narrowed)

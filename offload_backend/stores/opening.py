@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_s3", "open_store"]
 
+_EXTRAS = {"abfs": "azure", "gs": "gcs", "s3": "s3"}
 _memory_stores: dict[str, MemoryBlobStore] = {}
 
 
@@ -72,31 +73,39 @@ def _open_fsspec(url: StorageUrl, settings: Settings) -> BlobStore:
     import fsspec
 
     from offload_backend.stores.fsspec import FsspecBlobStore
+    from offload_backend.stores.fsspec_errors import opening_error
 
     try:
-        kind = fsspec.get_filesystem_class(url.scheme)
+        kind = _gcsfs() if url.scheme == "gs" else fsspec.get_filesystem_class(url.scheme)
     except (ValueError, ImportError) as error:
+        extra = _EXTRAS.get(url.scheme)
+        package = f"pip install 'offload-backend[{extra}]'" if extra else "install the package for that storage"
         raise ConfigError(
             f"{url.scheme}:// cannot be opened: {error}",
             location=str(url),
-            hint="install the package for that storage where values are read and written, or correct "
-            "[offload_backend] path",
+            hint=f"{package} where values are read and written, or correct [offload_backend] path",
         ) from error
     options = _s3fs_options(settings) if url.scheme == "s3" else settings.options
     options = {"skip_instance_cache": True, "use_listings_cache": False, **options}
     try:
         filesystem = kind(**options)
-    except (LookupError, TypeError, ValueError) as error:
-        # The driver's own text might repeat an option's value.
-        raise ConfigError(
-            f"the driver of {url.scheme}:// refused its options: {type(error).__name__}",
-            location=str(url),
-            hint="correct [offload_backend] storage_options; they are the driver's own",
-        ) from None
+    except Exception as error:  # noqa: BLE001 - drivers have no base class in common, and some look for credentials
+        raise opening_error(error, url.scheme, str(url)) from None
     if url.scheme == "s3":
         # botocore, inside, already makes all the tries.
         filesystem.retries = 1
     return FsspecBlobStore(str(url), filesystem, settings.part_size, settings.give_up_after.total_seconds())
+
+
+def _gcsfs() -> Any:
+    """The driver without what it adds for zonal and hierarchical buckets.
+
+    That asks for a bucket's layout before anything else, by gRPC and with a right of its own; where nothing answers
+    to it, each operation waits for a minute.
+    """
+    from gcsfs.core import GCSFileSystem
+
+    return GCSFileSystem
 
 
 def _s3fs_options(settings: Settings) -> dict[str, Any]:

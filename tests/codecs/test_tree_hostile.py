@@ -210,7 +210,7 @@ def test_a_forged_node_is_an_error(node):
     "document",
     [
         b"[" * 100_000,
-        b'{"value":' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"value":' + b"[" * 1000 + b"]" * 1000 + b"}",
         b'{"value":' + b'{"$":["tuple",1,[' * 300 + b"]]}" * 300 + b"}",
         {
             "value": {"$": ["ref", 1, 0]},
