@@ -28,10 +28,13 @@ from offload_backend.errors import ConfigError
 from offload_backend.lifecycle.adopt import adopt
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.erase import Eraser
+from offload_backend.lifecycle.migrate import MovingIn
+from offload_backend.lifecycle.migrate_out import MovingToPlainRows
 from offload_backend.lifecycle.rekey import Rekeying
 from offload_backend.lifecycle.rewrite import rewrite
 from offload_backend.lifecycle.selection import TaskSelection
-from offload_backend.row import open_envelope, row_text
+from offload_backend.ref import BlobRef, parse_ref
+from offload_backend.row import envelope, open_envelope, row_text
 from offload_backend.testing.removable_rows import LATER, NOW, PAST, TASK, RemovableRowsContract, Table
 from tests.contracts.airflow_databases import copied, migrated, run_in_airflow, transaction
 from tests.inner.stores import HOME, Stores, name_in
@@ -348,6 +351,60 @@ def test_airflows_rows_are_rewritten_while_one_is_written_and_what_an_archive_na
     assert {place: new.resolve(refs[place]) for place in expected} == expected
     assert plain.resolve(refs[str(TASK), "past"]) == "past"
     assert (rows[str(TASK), "a"].row.expires_at, rows[str(TASK), "a"].row.updated_at) == (LATER, NOW)  # as it was
+
+
+def test_airflows_rows_move_in_and_out_again_while_one_is_written(airflow_table, airflow_url):
+    """The peer writes one row anew, with the same ref, over another value: that is not lost."""
+    stores = Stores()
+    offloader = stores.offloader(inline_limit=0, read_paths="s3://bucket/peer")
+    peer, settings = stores.open("s3://bucket/peer"), offloader.settings
+    rows = airflow_table.rows
+
+    def put_by_peer(name, value, write):
+        peer.delete([name])
+        peer.put(name, [json.dumps(value).encode()])
+        write(envelope(f"s3://bucket/peer/{name}"))
+
+    for key in ("a", "b", "past"):
+        put_by_peer(
+            f"dag/run/task/-1/{key}",
+            [key],
+            lambda row, key=key: airflow_table.put(TASK, key, row, expires_at=LATER),
+        )
+    airflow_table.put(TASK, "long", '["long"]', expires_at=None)
+    put_by_peer("assets/orders/total", {"n": 1}, lambda row: put_assets(airflow_url, ["total"], row))
+    with transaction(airflow_url) as connection:
+        for statement in ARCHIVED:
+            connection.execute(text(statement))
+    moving = MovingIn(settings, stores.open)
+    remake = moving.remake
+
+    def remake_late(found, need):
+        made = remake(found, need)
+        if found.row.key == "b":
+            again = lambda row: airflow_table.put(TASK, "b", row, expires_at=LATER)  # noqa: E731
+            put_by_peer("dag/run/task/-1/b", "newer", again)
+        return made
+
+    moving.remake = remake_late
+    with closing(AirflowRoots(airflow_url, "default")) as roots:
+        collector = Collector(settings, stores.open(HOME), roots)
+        adopt(collector)
+        report = rewrite(collector, rows, moving)
+        # The other asset has a row with the ref of this one.
+        assert (report.done.rows, report.changed, report.archived, report.failures) == (3, 1, 1, 1)
+        assert len(stores.at[HOME].names()) == 3
+        moving.remake = remake
+        assert rewrite(collector, rows, moving).done.rows == 1
+        refs = [open_envelope(json.loads(found.row.text)) for found in rows.page(limit=9)]
+        assert [isinstance(parse_ref(ref), BlobRef) for ref in refs].count(True) == 4
+        out = MovingToPlainRows(settings, stores.open, row_limit=0)
+        assert rewrite(collector, rows, out, delete=False).done.rows == 4
+    found = {(str(each.row.address), each.row.key): each.row for each in rows.found()}
+    texts = {key: found[str(TASK), key].text for key in ("a", "b", "long")}
+    assert texts == {"a": '["a"]', "b": '"newer"', "long": '["long"]'}
+    assert found[str(AssetAddress(name="orders")), "total"].text == '{"n": 1}'
+    assert found[str(TASK), "b"].expires_at == LATER
 
 
 @pytest.mark.skipif(not HAS_REGIONS, reason="this Airflow has no regions")

@@ -343,6 +343,23 @@ class TestFromAnotherPlace:
         with pytest.raises(ConfigError, match="only read"):
             MovingHere(estate.settings, estate.stores.open, old)
 
+    def test_a_row_whose_commit_took_longer_than_the_commit_window_names_the_old_place_again(self, monkeypatch):
+        estate = Estate()
+        ref = estate.set("a", "x" * 1000, path=OLD)
+        replace = estate.rows.replace
+
+        def slow(changes):
+            monkeypatch.setattr(estate.rows, "replace", replace)
+            replaced = replace(changes)
+            estate.ahead += timedelta(hours=6)
+            return replaced
+
+        monkeypatch.setattr(estate.rows, "replace", slow)
+        report = moving_here(estate)
+        assert (report.done.rows, report.failures) == (0, 1)
+        assert estate.held("a") == ref
+        assert estate.value("a") == "x" * 1000
+
     def test_a_damaged_blob_stays_and_is_told(self):
         estate = Estate()
         store, name = (

@@ -74,6 +74,13 @@ class TestToPlainRows:
         assert (report.done.rows, estate.text("a")) == (1, text)
         assert repr(estate.value("a")) == repr(value)
 
+    def test_what_the_peer_holds_and_no_json_is_stays(self):
+        estate = Estate()
+        name = estate.set_by_peer("a", None, data=b'{"loss": NaN}')
+        report = to_plain(estate)
+        assert (report.done.rows, report.failures) == (0, 1)
+        assert estate.held("a") == f"s3://conn@bucket/peer/{name}"
+
     def test_what_is_longer_than_a_row_may_be_is_told_without_reading_it(self):
         estate = Estate()
         estate.set("long", "x" * 1000)
