@@ -23,6 +23,7 @@ from offload_backend.testing.tasks import StateUnderTest, TaskUnderTest
 
 if TYPE_CHECKING:
     from offload_backend.address import TaskAddress
+    from offload_backend.settings import Settings
     from offload_backend.testing.state_faults import StateFaults
 
 __all__ = ["AirflowState", "airflow_state"]
@@ -56,7 +57,7 @@ class AirflowState(StateUnderTest):
     takes what no attempt could prove dead.
     """
 
-    def __init__(self, settings: Any, faults: StateFaults) -> None:
+    def __init__(self, settings: Settings, faults: StateFaults) -> None:
         super().__init__(settings, faults)
         self.supervisor = Supervisor(self.rows)
 

@@ -75,7 +75,7 @@ def offload_faults(offload_path: str, offload_settings: dict[str, Any]) -> State
 
     if offload_path.startswith("memory:"):  # open_store would keep it as long as the process lives
         return StateFaults(MemoryBlobStore(offload_path))
-    return StateFaults(open_store(offload_path, Settings.load(offload_settings)))
+    return StateFaults(open_store(offload_path, Settings.load(_with_path(offload_path, offload_settings))))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def offload_state(
     from offload_backend.settings import Settings
     from offload_backend.testing.standalone import StandAloneState
 
-    settings = Settings.load({"path": offload_path, **offload_settings})
+    settings = Settings.load(_with_path(offload_path, offload_settings))
     with _left_in_order(request, state := StandAloneState(settings, offload_faults)):
         yield state
 
@@ -100,7 +100,7 @@ def offload_airflow(
     from offload_backend.testing.airflow_state import airflow_state
 
     with (
-        airflow_state({"path": offload_path, **offload_settings}, offload_faults) as state,
+        airflow_state(_with_path(offload_path, offload_settings), offload_faults) as state,
         _left_in_order(request, state),
     ):
         yield state
@@ -124,6 +124,12 @@ def offload_s3(offload_s3_server: str, tmp_path_factory: pytest.TempPathFactory)
 
     with fresh_bucket(offload_s3_server, str(tmp_path_factory.getbasetemp() / "no-aws-file")) as bucket:
         yield bucket
+
+
+def _with_path(path: str, settings: dict[str, Any]) -> dict[str, Any]:
+    if "path" in settings:
+        pytest.fail("override the fixture offload_path, and leave the path out of offload_settings", pytrace=False)
+    return {"path": path, **settings}
 
 
 @contextmanager

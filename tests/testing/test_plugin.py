@@ -92,6 +92,7 @@ class TestAtTheEnd:
             ("offload_faults.fail_upload()", "faults"),
             (f"{SET}offload_state.rows.close()", "orphans"),
         ],
+        ids=["dangling", "faults", "orphans"],
     )
     def test_what_a_test_is_marked_for_it_may_leave_and_nothing_else(self, outcomes, body, what):
         assert outcomes(body, marks=f'@pytest.mark.offload_leaves("faults", "{what}")')[0] == {"passed": 1}
@@ -109,7 +110,11 @@ class TestAtTheEnd:
         assert found == {"errors": 1}
         assert "offload_leaves knows ('orphans', 'dangling', 'faults'), and not ('orphan',)" in shown
 
-    @pytest.mark.parametrize("ending", ["assert False", "pytest.skip('enough')", "pytest.xfail('known')"])
+    @pytest.mark.parametrize(
+        "ending",
+        ["assert False", "pytest.skip('enough')", "pytest.xfail('known')"],
+        ids=["failed", "skipped", "xfailed"],
+    )
     def test_a_test_that_did_not_pass_is_not_told_so_twice(self, outcomes, ending):
         found, shown = outcomes(f"{SET}offload_faults.lose_blobs()\n{ending}")
         assert "errors" not in found
@@ -138,6 +143,24 @@ class TestWithoutItsNeeds:
         result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
         result.assert_outcomes(errors=1, passed=1)
         result.stdout.fnmatch_lines([f"*{module}* is not installed: pip install 'offload-backend?{extra}?'"])
+
+
+@pytest.mark.parametrize("fixture", ["offload_state", "offload_airflow"])
+def test_a_path_among_the_settings_is_an_error(pytester, fixture):
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.fixture
+        def offload_settings():
+            return {{"path": "s3://bucket/production"}}
+
+        def test_it({fixture}): pass
+        """
+    )
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*override the fixture offload_path*"])
 
 
 def test_it_can_be_kept_out(pytester):
