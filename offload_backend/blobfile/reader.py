@@ -38,6 +38,9 @@ FETCH = 8 * 1024 * 1024 + 64 * 1024
 """Stored bytes that one request of several asks for: two frames that are stored as they are, and no third."""
 
 _MOST_THREADS = 4
+_LONGEST = 32 * 1024 * 1024
+"""Bytes of a piece, at most; of one frame if that has more."""
+
 _AHEAD = 4
 """Pieces that are read before they are asked for."""
 
@@ -160,7 +163,7 @@ class SealedBlob:
         """Where the pieces begin, and how long they are: whole frames, as many as one request fetches well."""
         start = end = stored = 0
         for place in self._places:
-            enough = self._is_held or start == 0 or stored + place.size > FETCH or end + place.raw - start > WHOLE
+            enough = self._is_held or start == 0 or stored + place.size > FETCH or end + place.raw - start > _LONGEST
             if end > start and enough:
                 yield start, end - start
                 start, stored = end, 0
