@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from offload_backend.blobstore import BlobStore
     from offload_backend.corestore import FoundRow
 
-__all__ = ["NOTHING", "Change", "Need", "Remade", "Remaking", "RewriteReport"]
+__all__ = ["LARGE", "NOTHING", "Change", "Need", "Remade", "Remaking", "RewriteReport"]
+
+
+LARGE = 8 * 1024 * 1024
+"""Of values that take more bytes than this, one at a time is on its way."""
 
 
 class Change(Enum):

@@ -19,7 +19,7 @@ from offload_backend.blobstore import delete_told
 from offload_backend.errors import BlobNotFoundError, ConfigError, OffloadError, StoreError
 from offload_backend.lifecycle.collector import Collector
 from offload_backend.lifecycle.preflight import require_owner
-from offload_backend.lifecycle.remaking import NOTHING, Change, Need, Remade, Remaking, RewriteReport
+from offload_backend.lifecycle.remaking import LARGE, NOTHING, Change, Need, Remade, Remaking, RewriteReport
 from offload_backend.lifecycle.superseded import SupersededBlobs
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ GRACE = timedelta(minutes=10)
 ROWS_PER_PAGE = 200
 SECONDS_TO_COMMIT = 5
 """What is stored waits no longer for its neighbours: little is done again after a kill."""
-LARGE = 8 * 1024 * 1024
-"""Of values with more bytes than this, one at a time is on its way."""
 ENOUGH_TROUBLE = 10
 """Failures of the store, one after the other, after which it is asked no more."""
 SHOWN = 1000

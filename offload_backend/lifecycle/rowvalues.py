@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from offload_backend.isolation import IsOwn, of_row
+from offload_backend.lifecycle.remaking import LARGE
 from offload_backend.offloader import Offloader
 from offload_backend.row import open_envelope
 
@@ -17,10 +18,7 @@ if TYPE_CHECKING:
     from offload_backend.corestore import FoundRow
     from offload_backend.settings import Settings
 
-__all__ = ["LARGE", "RowValues", "enveloped", "is_own"]
-
-LARGE = 8 * 1024 * 1024
-"""Of values for which more bytes than this are stored, one at a time is in memory."""
+__all__ = ["RowValues", "enveloped", "is_own"]
 
 
 def enveloped(found: FoundRow) -> str | None:
