@@ -74,13 +74,13 @@ def list_assets(session: SessionDep, scope: Scope, wanted: Wanted, readable: Rea
 @router.get("/tasks/totals", dependencies=[may_read_tasks])
 def total_tasks(session: SessionDep, scope: Scope, dags: ReadableDags) -> dict[str, Any]:
     """How much task state there is."""
-    return telling.totals(rows.sums(session, scope, dags, datetime.now(timezone.utc), of="tasks"))
+    return telling.totals(rows.task_sums(session, scope, dags, datetime.now(timezone.utc)))
 
 
 @router.get("/assets/totals", dependencies=[may_read_assets])
 def total_assets(session: SessionDep, scope: Scope, readable: ReadableAssets) -> dict[str, Any]:
     """How much asset state there is."""
-    return telling.totals(rows.sums(session, scope, readable, datetime.now(timezone.utc), of="assets"))
+    return telling.totals(rows.asset_sums(session, scope, readable))
 
 
 @router.get("/about", dependencies=[may_read_tasks])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from airflow.models.asset import AssetModel
 from airflow.models.asset_state_store import AssetStateStoreModel
 from airflow.models.task_state_store import TaskStateStoreModel
-from sqlalchemy import ColumnElement, Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, case, func, literal, or_, select
 
 from offload_backend.address import AssetAddress, TaskAddress
 from offload_backend.airflow.ui.sizes import is_ref, stored_bytes
@@ -22,7 +22,20 @@ from offload_backend.corestore import FoundRow, Row
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-__all__ = ["Kept", "Listed", "Order", "Scope", "Sum", "Wanted", "asset_row", "assets", "sums", "task_row", "tasks"]
+__all__ = [
+    "Kept",
+    "Listed",
+    "Order",
+    "Scope",
+    "Sum",
+    "Wanted",
+    "asset_row",
+    "asset_sums",
+    "assets",
+    "task_row",
+    "task_sums",
+    "tasks",
+]
 
 Kept: TypeAlias = Literal["offloaded", "inline", "all"]
 Order: TypeAlias = Literal["key", "place", "stored", "written", "expires"]
@@ -79,7 +92,7 @@ class Sum:
     name: str
     rows: int
     offloaded: int
-    stored: float
+    stored: int
     expired: int
 
 
@@ -109,29 +122,27 @@ def asset_row(session: Session, asset_id: int, key: str) -> Listed | None:
     return _listed_asset(found) if found else None
 
 
-def sums(
-    session: Session, scope: Scope, readable: set[Any], now: datetime, *, of: Literal["tasks", "assets"]
-) -> list[Sum]:
-    """What there is of each DAG, or asset, the largest first; the database counts."""
-    table, name = (_TASK, _TASK.dag_id) if of == "tasks" else (_ASSET, AssetModel.name)
-    is_offloaded = is_ref(table.value)
-    expired = func.sum(case((_TASK.expires_at < now, 1), else_=0)) if of == "tasks" else func.min(0)
-    query = select(
-        name,
-        func.count(),
-        func.sum(case((is_offloaded, 1), else_=0)),
-        func.sum(case((is_offloaded, stored_bytes(table.value)), else_=0.0)),
-        expired,
-    ).group_by(name)
-    if of == "tasks":
-        query = query.where(*_of_tasks(scope, readable))
-    else:
-        query = query.join_from(_ASSET, AssetModel, AssetModel.id == _ASSET.asset_id).where(
-            *_of_assets(scope, readable)
-        )
-    found = [
-        Sum(each[0], int(each[1]), int(each[2]), float(each[3]), int(each[4])) for each in session.execute(query)
-    ]
+def task_sums(session: Session, scope: Scope, dags: set[str], now: datetime) -> list[Sum]:
+    """What there is of each DAG, the largest first; the database counts."""
+    expired = func.sum(case((_TASK.expires_at < now, 1), else_=0))
+    return _sums(session, _summed(_TASK.dag_id, _TASK.value, expired).where(*_of_tasks(scope, dags)))
+
+
+def asset_sums(session: Session, scope: Scope, readable: set[int]) -> list[Sum]:
+    """What there is of each asset, the largest first; rows of assets do not expire."""
+    query = _summed(AssetModel.name, _ASSET.value, literal(0)).where(*_of_assets(scope, readable))
+    return _sums(session, query.join_from(_ASSET, AssetModel, AssetModel.id == _ASSET.asset_id))
+
+
+def _summed(name: Any, value: Any, expired: ColumnElement[Any]) -> Select[Any]:
+    offloaded = func.sum(case((is_ref(value), 1), else_=0))
+    stored = func.sum(case((is_ref(value), stored_bytes(value)), else_=0.0))
+    return select(name, func.count(), offloaded, stored, expired).group_by(name)
+
+
+def _sums(session: Session, query: Select[Any]) -> list[Sum]:
+    # Databases have several types for numbers, and those of a sum are not always those of what is summed.
+    found = [Sum(name, *map(int, counts)) for name, *counts in session.execute(query)]
     return sorted(found, key=lambda each: (-each.stored, -each.offloaded, each.name))
 
 
@@ -169,7 +180,7 @@ def _page(session: Session, query: Select[Any], wanted: Wanted, table: _Table) -
     own = {"key": [model.key], "stored": [stored_bytes(model.value)], "written": [model.updated_at]}
     columns = {**own, **table.order}[wanted.order]
     direction = [column.desc() if wanted.descending else column.asc() for column in columns]
-    count = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    count = session.scalar(query.with_only_columns(func.count(), maintain_column_froms=True)) or 0
     page = query.order_by(*direction, *table.unique).limit(wanted.limit).offset(wanted.offset)
     return session.execute(page).mappings(), count
 
