@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tests.mutation.of_adapters import ADAPTERS
 from tests.mutation.of_blobs import BLOBS
+from tests.mutation.of_checkpointer import CHECKPOINTER
 from tests.mutation.of_collector import COLLECTOR
 from tests.mutation.of_encryption import ENCRYPTION
 from tests.mutation.of_faults import FAULTS
@@ -53,6 +54,7 @@ MUTANTS = [
         MIGRATING,
         ADAPTERS,
         BLOBS,
+        CHECKPOINTER,
         ENCRYPTION,
         FAULTS,
         HOSTILE,
