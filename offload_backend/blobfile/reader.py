@@ -163,7 +163,8 @@ class SealedBlob:
         """Where the pieces begin, and how long they are: whole frames, as many as one request fetches well."""
         start = end = stored = 0
         for place in self._places:
-            enough = self._is_held or start == 0 or stored + place.size > FETCH or end + place.raw - start > _LONGEST
+            enough = self._is_held or start == 0 or end + place.raw - start > _LONGEST
+            enough = enough or stored + place.size > FETCH
             if end > start and enough:
                 yield start, end - start
                 start, stored = end, 0

@@ -1,4 +1,4 @@
-"""Runs the comparison against both backends and writes its table into the README (``make compare``)."""
+"""Runs the comparison against both backends and writes its table into ``docs/comparison.md`` (``make compare``)."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def _mark(passed: bool) -> str:
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text().partition(START)
+    page = ROOT / "docs" / "comparison.md"
+    before, _, rest = page.read_text().partition(START)
     after = rest.partition(END)[2]
     written = table(outcomes("ours"), outcomes("peer"))
-    readme.write_text(f"{before}{START}\n{written}\n{END}{after}")
+    page.write_text(f"{before}{START}\n{written}\n{END}{after}")
     print(written)
 
 

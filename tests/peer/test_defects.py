@@ -1,8 +1,8 @@
 """What the backend that ships with Airflow 3.3.2 (common-io 1.11.0) does that a user would not want.
 
 Each test drives Airflow's own accessors over S3 and says what should be. They run unchanged against
-either backend: ``STATE_BACKEND=peer pytest tests/peer``; ``tests/peer/table.py`` writes the table in the
-README from both runs. The first line of each docstring is its row there.
+either backend: ``STATE_BACKEND=peer pytest tests/peer``; ``tests/peer/table.py`` writes the table in
+``docs/comparison.md`` from both runs. The first line of each docstring is its row there.
 """
 
 from __future__ import annotations
