@@ -138,23 +138,21 @@ def _left_in_order(request: pytest.FixtureRequest, state: StateUnderTest) -> Ite
     allowed = {what for marker in request.node.iter_markers(_MARKER) for what in marker.args}
     if unknown := allowed.difference(_LEAVABLE):
         pytest.fail(f"{_MARKER} knows {_LEAVABLE}, and not {tuple(unknown)}", pytrace=False)
+    request.node.stash[_has_failed] = False  # of an earlier run of the same test
     yield
-    if request.node.stash.get(_has_failed, False):
+    if request.node.stash[_has_failed]:
         return
     left = state.leftovers()
     found = {
-        "orphans": ("blobs that no row refers to", left.orphans),
-        "dangling": ("rows whose values cannot be had", left.dangling),
-        "faults": ("faults that were asked for and did not happen", state.faults.pending),
+        "orphans": ["blobs that no row refers to:", *left.orphans],
+        "dangling": ["rows whose values cannot be had:", *left.dangling],
+        "faults": ["faults that were asked for and did not happen:", *state.faults.pending],
     }
-    lines = [
-        "\n  ".join([f"{title} ({word}):", *entries])
-        for word, (title, entries) in found.items()
-        if entries and word not in allowed
-    ]
-    if lines:
-        hint = f'a test that means to leave them is marked @pytest.mark.{_MARKER}("orphans"), say'
-        pytest.fail("\n".join([*lines, f"Hint: {hint}"]), pytrace=False)
+    told = {word: lines for word, lines in found.items() if lines[1:] and word not in allowed}
+    if told:
+        mark = f"@pytest.mark.{_MARKER}({', '.join(map(repr, told))})"
+        hint = f"Hint: a test that means to leave this behind is marked {mark}"
+        pytest.fail("\n".join([*map("\n  ".join, told.values()), hint]), pytrace=False)
 
 
 def _require(module: str, extra: str) -> None:

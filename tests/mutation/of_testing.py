@@ -20,13 +20,13 @@ TESTING = {
         ),
     ],
     ("testing/plugin.py", _PLUGIN): [
-        ("if entries and word not in allowed", "if entries and not allowed", "one mark allows everything"),
+        ("if lines[1:] and word not in allowed", "if lines[1:] and not allowed", "one mark allows everything"),
         (
             "        return\n    left = ",
             "        pass\n    left = ",
             "who has failed is told more",
         ),
-        ('"faults": ("faults that', '"fault": ("faults that', "who marks a test for its faults is not heard"),
+        ('"faults": ["faults that', '"fault": ["faults that', "who marks a test for its faults is not heard"),
     ],
     ("testing/faults.py", _FAULTS): [
         ("            if fault.after > 0:\n", "            if False:\n", "the first calls are not left alone"),
