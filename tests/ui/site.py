@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import UUID
 
 import httpx
 
@@ -75,9 +76,8 @@ class Site:
     def put_text(self, address: StateAddress, key: str, text: str) -> None:
         """Have Airflow write a row with an envelope around any text."""
         with self.client() as client:
-            answer = client.put(
-                f"{self._path(address)}/{quote(key, safe='')}", json={"value": json.loads(envelope(text))}
-            )
+            path, value = f"{self._path(address)}/{quote(key, safe='')}", json.loads(envelope(text))
+            answer = client.put(path, params=self._place(address), json={"value": value})
             assert answer.is_success, answer.text
 
     def offloaded(self, address: StateAddress, key: str, value: Any, **settings: Any) -> str:
@@ -111,6 +111,13 @@ class Site:
         tasks = "UPDATE task_state_store SET updated_at = :at, expires_at = :expires WHERE key = :key"
         self.database.sql(tasks, at=text[0], expires=text[1], key=key)
         self.database.sql("UPDATE asset_state_store SET updated_at = :at WHERE key = :key", at=text[0], key=key)
+
+    def _place(self, address: StateAddress) -> dict[str, Any]:
+        if isinstance(address, AssetAddress):
+            return {}
+        if not self.database.has_regions:
+            return {"map_index": address.map_index}
+        return {"region_index": address.map_index, "region_id": str(UUID(int=0))}
 
     def _path(self, address: StateAddress) -> str:
         if isinstance(address, AssetAddress):

@@ -44,6 +44,7 @@ class State:
 
     fit: TaskAddress
     load: TaskAddress
+    evaluate: TaskAddress
     payroll: TaskAddress
     bomb: str
 
@@ -82,6 +83,10 @@ def fill(site: Site) -> State:
     site.age("payroll", 6 * day)
     site.put(fit, HOSTILE, [HOSTILE] * 3_000)
     site.age(HOSTILE, 400 * day)
+    site.ask("ready", dag_id=fit.dag_id, run_id=fit.run_id)  # makes the mapped task instances
+    evaluate = TaskAddress(fit.dag_id, fit.run_id, "evaluate", 1)
+    site.put(evaluate, "scores", [each / 7 for each in range(8_000)])
+    site.age("scores", 8 * hour, expires=30 * day)
     gone = site.put(fit, "gone", list(range(40_000)))
     site.age("gone", 12 * day)
     site.s3.client.delete_object(Bucket=site.s3.bucket, Key=_name(gone))
@@ -97,7 +102,7 @@ def fill(site: Site) -> State:
     site.age("pickled", 16 * day)
     _fill_assets(site)
     _record_run(site)
-    return State(fit, load, payroll, bomb)
+    return State(fit, load, evaluate, payroll, bomb)
 
 
 def _noise(*shape: int) -> Any:

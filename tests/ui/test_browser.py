@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,3 +151,38 @@ def test_a_server_that_fails_is_an_error_one_can_try_again(browser: Browser, sit
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("button", name="customers")).to_be_visible()
     context.close()
+
+
+def test_many_rows_have_pages(page: Page, site: Site, state: State) -> None:
+    names = [name for (name,) in site.database.sql("SELECT name FROM pragma_table_info('task_state_store')")]
+    copied = ", ".join(name for name in names if name not in ("id", "key"))
+    source = f"SELECT :key, {copied} FROM task_state_store WHERE key = 'pages'"
+    for number in range(60):
+        site.database.sql(f"INSERT INTO task_state_store (key, {copied}) {source}", key=f"many-{number:02}")
+    try:
+        page.goto(f"{site.url}/offload/?text=many-&order=key&descending=false")
+        rows, status = page.locator("tbody tr"), page.get_by_role("status").filter(has_text="rows")
+        expect(status).to_have_text(re.compile(r"^1\W50 of 60 rows$"))
+        expect(page.get_by_role("button", name="Previous")).to_be_disabled()
+        page.get_by_role("button", name="Next").click()
+        expect(status).to_have_text(re.compile(r"^51\W60 of 60 rows$"))
+        expect(rows.first).to_contain_text("many-50")
+        expect(page.get_by_role("button", name="Next")).to_be_disabled()
+        page.get_by_role("button", name="Previous").click()
+        expect(rows.first).to_contain_text("many-00")
+    finally:
+        site.database.sql("DELETE FROM task_state_store WHERE key LIKE 'many-%'")
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"location": "", "collector": None}, "Set [offload_backend] path where the API server runs"),
+        ({"location": "", "trouble": {"problem": "a setting is wrong", "hint": "correct it"}}, "correct it"),
+    ],
+)
+def test_what_the_server_cannot_do_is_said(page: Page, site: Site, about: dict, words: str) -> None:
+    page.route("**/api/about*", lambda route: route.fulfill(json=about))
+    page.goto(f"{site.url}/offload/")
+    expect(page.get_by_text(words)).to_be_visible()
+    expect(page.get_by_role("button", name="customers")).to_be_visible()

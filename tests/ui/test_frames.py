@@ -24,7 +24,7 @@ def test_from_the_menu_of_airflow_to_a_value(page: Page, site: Site) -> None:
     page.get_by_role("menuitem", name="Offloaded state").click()
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading", name="Offloaded state")).to_be_visible()
-    expect(frame.get_by_role("row")).to_have_count(14)
+    expect(frame.get_by_role("row")).to_have_count(15)
     expect(frame.get_by_text("Deployment team-a · blobs below s3://state/state")).to_be_visible()
     expect(frame.get_by_text("run 7")).to_be_visible()
     row = frame.get_by_role("row").filter(has_text="customers")
@@ -50,13 +50,26 @@ def test_the_tab_of_a_task_instance_has_its_state_alone(page: Page, site: Site, 
     expect(frame.get_by_role("columnheader", name="Task")).to_have_count(0)
 
 
-@pytest.mark.parametrize("place", ["dags/train_forecast", "dags/train_forecast/tasks/fit"])
-def test_dags_and_tasks_have_a_tab(page: Page, site: Site, place: str) -> None:
+RUN = "dags/train_forecast/runs/manual__2026-11-25T06:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("place", "there", "not_there"),
+    [
+        ("dags/train_forecast", "checkpoint/previous", "customers"),
+        ("dags/train_forecast/tasks/fit", "checkpoint/previous", "scores"),
+        (RUN, "scores", "checkpoint/previous"),
+        (f"{RUN}/tasks/evaluate/mapped/1", "scores", "history"),
+    ],
+)
+def test_dags_tasks_runs_and_mapped_instances_have_a_tab(
+    page: Page, site: Site, place: str, there: str, not_there: str
+) -> None:
     page.goto(f"{site.url}/{place}")
     page.get_by_role("link", name="Offloaded state").click()
     rows = page.frame_locator("iframe").get_by_role("row")
-    expect(rows.filter(has_text="checkpoint/previous")).to_have_count(1)
-    expect(rows.filter(has_text="customers")).to_have_count(0)
+    expect(rows.filter(has_text=there)).to_have_count(1)
+    expect(rows.filter(has_text=not_there)).to_have_count(0)
 
 
 def test_links_lead_back_into_airflow(page: Page, site: Site, state: State) -> None:

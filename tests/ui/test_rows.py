@@ -111,7 +111,9 @@ def test_the_scope_is_kept(site: Site, state: State) -> None:
     fit = state.fit
     assert set(keys(site, dag_id="ingest_orders")) == {"pages", "customers", "salaries"}
     assert "checkpoint/previous" not in keys(site, dag_id=fit.dag_id, run_id=fit.run_id)
-    assert keys(site, dag_id=fit.dag_id, task_id="evaluate") == []
+    assert keys(site, dag_id=fit.dag_id, task_id="evaluate") == ["scores"]
+    assert keys(site, dag_id=fit.dag_id, run_id=fit.run_id, task_id="evaluate", index=1) == ["scores"]
+    assert keys(site, dag_id=fit.dag_id, run_id=fit.run_id, task_id="evaluate", index=0) == []
     assert keys(site, dag_id=fit.dag_id, run_id=fit.run_id, task_id="fit", index=0) == []
     assert "checkpoint" in keys(site, dag_id=fit.dag_id, run_id=fit.run_id, task_id="fit", index=-1)
     assert keys(site, "assets", asset_id=site.asset_id("probe_b")) == ["secret-of-b"]

@@ -17,7 +17,8 @@ with DAG("train_forecast", schedule=None):
     def evaluate(fold):
         pass
 
-    fit() >> evaluate.expand(fold=[0, 1, 2])
+    fit()
+    evaluate.expand(fold=[0, 1, 2])
 
 with DAG("ingest_orders", schedule=None):
 
