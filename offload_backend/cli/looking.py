@@ -127,8 +127,7 @@ def _found(rows: RemovableRows, choice: Choice) -> Iterator[tuple[FoundRow, Entr
     now, matched = rows.now(), 0
     with bar() as show:
         for number, found in enumerate(rows.found(), 1):
-            entry = entry_of(found)
-            if choice.has(entry, now):
+            if choice.has_row(found, now) and choice.has_value(entry := entry_of(found)):
                 matched += 1
                 yield found, entry
             if number % ROWS_AT_A_TIME == 0:

@@ -99,7 +99,7 @@ def _see_stored(looked: Looked, seen: _Seen) -> None:
     parsed = parse_ref(looked.text)
     signature = signature_of(looked.text)
     seen.ref = _facts_of(parsed) if isinstance(parsed, BlobRef) else {}
-    seen.ref |= {"signed by": signature.signer} if signature else {}
+    seen.ref |= {"signed_by": signature.signer} if signature else {}
     reading = Reading(looked.settings, looked.open_store)
     ref = reading.ref(looked.text)
     if signature and looked.settings.signing_keys:
@@ -135,7 +135,7 @@ def _facts_of(ref: BlobRef) -> dict[str, Any]:
         "value": ref.about,
         "codec": ref.codec,
         "framing": ref.frames,
-        "encrypted by": ref.key,
+        "encrypted_by": ref.key,
         "stored": ref.size,
         "raw": ref.raw,
         "digest": ref.digest,
@@ -181,7 +181,8 @@ def _of_row(looked: Looked, now: datetime) -> Iterator[tuple[str, object]]:
 
 def _of_ref(ref: dict[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in ref.items():
-        yield name, f"{value:,} bytes ({size(value)})" if name in ("stored", "raw") else value
+        shown = f"{value:,} bytes ({size(value)})" if name in ("stored", "raw") else value
+        yield name.replace("_", " "), shown
     if ref.get("raw") and ref.get("stored"):
         yield "ratio", f"{ref['raw'] / ref['stored']:.2f}"
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from offload_backend.address import AssetAddress, StateAddress, TaskAddress
 from offload_backend.inventory.entry import Entry
+
+if TYPE_CHECKING:
+    from offload_backend.corestore import FoundRow
 
 __all__ = ["Choice", "Order", "Ranked", "ranked"]
 
@@ -35,17 +39,21 @@ class Choice:
     larger_than: int | None = None
     everything: bool = False
 
-    def has(self, entry: Entry, now: datetime) -> bool:
-        """Whether the entry is meant; ``now`` is by the clock of the database."""
-        age = now - entry.updated_at
+    def has_row(self, found: FoundRow, now: datetime) -> bool:
+        """Whether the row may be meant, whatever it holds; ``now`` is by the clock of the database."""
+        row, age = found.row, now - found.row.updated_at
         return (
-            (self.everything or (entry.kept != "inline" and not entry.archived))
-            and any(map(self._has_address, entry.addresses))
-            and _like(self.key, entry.key)
+            (self.everything or not found.archived)
+            and any(map(self._has_address, found.addresses))
+            and _like(self.key, row.key)
             and (self.older_than is None or age >= self.older_than)
             and (self.newer_than is None or age <= self.newer_than)
-            and (self.larger_than is None or (entry.stored or 0) > self.larger_than)
         )
+
+    def has_value(self, entry: Entry) -> bool:
+        """Whether the entry of such a row is meant."""
+        is_kept = self.everything or entry.kept != "inline"
+        return is_kept and (self.larger_than is None or (entry.stored or 0) > self.larger_than)
 
     def _has_address(self, address: StateAddress) -> bool:
         of_task = (self.dag, self.run, self.task, self.map_index) != (None,) * 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from offload_backend.address import AssetAddress, StateAddress, TaskAddress, header_facts
+from offload_backend.address import StateAddress, TaskAddress, header_facts
 from offload_backend.description import described
 from offload_backend.errors import OffloadError
 from offload_backend.location import shown
@@ -46,12 +46,6 @@ class Entry:
     updated_at: datetime
     expires_at: datetime | None
     archived: bool
-    aliases: tuple[AssetAddress, ...] = ()
-
-    @property
-    def addresses(self) -> tuple[StateAddress, ...]:
-        """The row's address and its aliases."""
-        return (self.address, *self.aliases)
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -102,7 +96,6 @@ def entry_of(found: FoundRow) -> Entry:
         updated_at=row.updated_at,
         expires_at=row.expires_at,
         archived=found.archived,
-        aliases=found.aliases,
         **facts,
     )
 

@@ -131,7 +131,7 @@ def test_of_an_encrypted_blob_ref_and_header_are_told_without_the_key(state, mon
         state.task(stores, FIT).set("tree", {"b": b"s" * 300})
     monkeypatch.delenv("KEY")
     told = shown(state, "--key", "secret")
-    assert told["ref"]["encrypted by"] == "k1"
+    assert told["ref"]["encrypted_by"] == "k1"
     assert told["blob"]["header"]["encrypted"] == "k1"
     assert told["blob"]["frames"] == 1
     told = shown(state, "--key", "tree", code=1)
@@ -148,7 +148,7 @@ def test_a_signature_is_checked_where_there_are_keys_and_said_to_be_unchecked_el
     monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__SIGNING_KEYS", "s1=env:KEY")
     told = shown(state, "--key", "signed")
     assert "the ref's signature" in told["verified"]
-    assert told["ref"]["signed by"] == "s1"
+    assert told["ref"]["signed_by"] == "s1"
     state.put(state.ref("signed").replace("about=list[300]", "about=list[301]"), "forged", FIT)
     for verb in ("show", "cat"):
         done = state.offload(verb, "--key", "forged")
