@@ -201,6 +201,8 @@ def test_only_the_largest_are_remembered(state):
         for number in range(30)
         for text in [ref.replace(f"size={size}", f"size={number}")]
     ]
+    found.append(FoundRow(found[-1].row, ("old", 1), archived=True))
     totals = totals_of(map(entry_of, found), now, location="", deployment="default")
+    assert (totals.archived.rows, totals.kept["offloaded"].rows) == (1, 30)
     assert [entry.stored for entry in totals.largest] == [*range(29, 29 - LARGEST, -1)]
     assert totals.elsewhere.rows == 0

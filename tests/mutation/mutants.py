@@ -12,6 +12,7 @@ from tests.mutation.of_encryption import ENCRYPTION
 from tests.mutation.of_faults import FAULTS
 from tests.mutation.of_hostile import HOSTILE
 from tests.mutation.of_isolation import ISOLATION
+from tests.mutation.of_looking import LOOKING
 from tests.mutation.of_migrating import MIGRATING
 from tests.mutation.of_reading import READING
 from tests.mutation.of_refusals import REFUSALS
@@ -59,6 +60,7 @@ MUTANTS = [
         FAULTS,
         HOSTILE,
         ISOLATION,
+        LOOKING,
         READING,
         SECRETS,
         UI,

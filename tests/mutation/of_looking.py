@@ -14,7 +14,7 @@ LOOKING = {
         (
             'None if "@" in url or "?" in url else text',
             "text",
-            "a ref with a password in it is listed as it stands",
+            "a ref with a password is listed as it stands",
         ),
         ('{"url": shown(url), ', '{"url": url, ', "the URL of a ref is listed with what may be a password"),
     ],
