@@ -1,1 +1,1 @@
-"""For the tests of others: contracts that adapters keep, and faults to inject."""
+"""For the tests of others: a pytest plug-in, contracts that adapters keep, and faults to inject."""
