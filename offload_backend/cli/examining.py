@@ -16,7 +16,7 @@ from offload_backend.configuration import Configuration, read_configuration
 from offload_backend.diagnosis import access, bucketrules, configured, environment, ownership, places, refs
 from offload_backend.diagnosis.case import Case
 from offload_backend.diagnosis.finding import Check, Finding, Result, SkippedError, Status, UnseenError, diagnose
-from offload_backend.errors import ConfigError
+from offload_backend.errors import ConfigError, without_text
 from offload_backend.location import parse_location
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def examine(
             ]
             opened, problem = _opened(place)
         except Exception as error:  # noqa: BLE001 - Airflow's own among them; told as a finding
-            checks += [Check("settings", partial(_raising, error)), Check("everything else", _without_settings)]
+            wrong = partial(_raising, error if isinstance(error, ConfigError) else _of_airflow(error))
+            checks += [Check("settings", wrong), Check("everything else", _without_settings)]
             return Examination(diagnose(checks, fix=fix, on_step=on_step), told)
         told += configured.told(opened.settings, configuration, _given(place))
         case = _case(opened, problem, place, configuration)
@@ -203,6 +204,14 @@ def _given_values(place: Place) -> dict[str, object]:
 
 def _given(place: Place) -> dict[str, str]:
     return {name: f"--{name}" for name in _given_values(place)}
+
+
+def _of_airflow(error: Exception) -> ConfigError:
+    """What an error of Airflow's own means, without its text, which may quote a URL or what a command printed."""
+    return ConfigError(
+        f"Airflow does not tell its configuration: {without_text(error)}",
+        hint="see that this works here: airflow config list --section offload_backend",
+    )
 
 
 def _raising(error: Exception) -> NoReturn:

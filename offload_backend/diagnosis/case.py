@@ -11,7 +11,7 @@ from offload_backend.blobstore import BlobStore
 from offload_backend.bucket import Bucket
 from offload_backend.corestore import RemovableRows
 from offload_backend.diagnosis.finding import SkippedError
-from offload_backend.errors import OffloadError, StoreError
+from offload_backend.errors import StoreError
 from offload_backend.lifecycle.records import Layout
 from offload_backend.rootsource import RootSource
 from offload_backend.settings import Settings
@@ -54,11 +54,10 @@ class Case:
         """The store of the path, :class:`SkippedError` where it could not be opened or reached."""
         self.require("path")
         if self._store is None:
-            try:
-                self._store = self.open_store(self.settings.path)
-            except OffloadError:
-                self.close("path", "the path cannot be opened")
-                raise
+            # Closed meanwhile: should it stall, as a service that has the connection may, the others do not wait.
+            self.close("path", "the path cannot be opened")
+            self._store = self.open_store(self.settings.path)
+            self.reopen("path")
         return self._store
 
     def bucket(self) -> Bucket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ __all__ = ["Check", "Finding", "Fix", "Result", "SkippedError", "Status", "Unsee
 __all__ += ["diagnose", "failed", "ok", "warn"]
 
 SECONDS = 30.0
+IN_ALL = 180.0
+"""Seconds after which checks that remain are skipped, whatever the others have waited for."""
 
 
 class Status(str, Enum):
@@ -107,8 +110,12 @@ def diagnose(
     and its check made once more.
     """
     results = []
+    end = time.monotonic() + IN_ALL
     for number, check in enumerate(checks):
         on_step(check.name, number, len(checks))
+        if time.monotonic() > end:
+            results.append(Result(check.name, Finding(Status.SKIP, "the checks before it took too long")))
+            continue
         found = _examined(check)
         fixes = [finding.fix for finding in found if finding.fix is not None] if fix else []
         if fixes:

@@ -163,7 +163,7 @@ def test_a_command_for_a_setting_that_airflow_does_not_follow(deployment, monkey
     monkeypatch.setenv(f"{OWN}PATH_CMD", "echo s3://bucket/state")
     found = examined("--core-store", f"airflow+{deployment.core_store}")
     assert "PATH_CMD is set" in found.only("indirect-settings", "fail")["seen"]
-    assert "AirflowConfigException" in found.only("settings", "unknown")["seen"]
+    assert "AirflowConfigException" in found.only("settings", "fail")["seen"]
     assert found.code == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from pathlib import Path
 
 import pytest
 
@@ -15,14 +16,9 @@ from tests.security.policies import documented, without
 POLICIES = documented()
 WORKER, OPERATOR = POLICIES["Worker"], POLICIES["Operator"]
 OWN = "AIRFLOW__OFFLOAD_BACKEND__"
-LOOK = ["s3:GetBucketVersioning", "s3:GetLifecycleConfiguration", "s3:ListBucketMultipartUploads"]
-DOCTOR = {
-    "Statement": [
-        *OPERATOR["Statement"],
-        {"Effect": "Allow", "Action": LOOK, "Resource": ["arn:aws:s3:::my-bucket"]},
-        {"Effect": "Allow", "Action": ["s3:ListMultipartUploadParts"], "Resource": ["arn:aws:s3:::my-bucket/*"]},
-    ]
-}
+PAGE = Path(__file__).parents[2] / "docs" / "doctor.md"
+LOOK = json.loads(PAGE.read_text(encoding="utf-8").partition("```json\n")[2].partition("```")[0])
+DOCTOR = {"Statement": [*OPERATOR["Statement"], *LOOK["Statement"]]}
 
 
 @pytest.fixture(params=["direct", "fsspec"])
@@ -55,8 +51,14 @@ def test_with_the_policy_of_a_worker_nothing_fails(doctor, guarded):
     assert guarded.objects() == []
 
 
-def test_with_the_rights_to_look_everything_is_seen(doctor):
-    found = doctor(DOCTOR)
+def test_with_the_rights_of_the_page_everything_is_seen(doctor, guarded):
+    key = "airflow-state/v1/default/task/etl/run/load/-1/key/01999999-9999-7aaa-8bbb-cccccccccc00.json.zst"
+    client = guarded.server.client("s3")
+    upload = client.create_multipart_upload(Bucket=guarded.name, Key=key)["UploadId"]
+    client.upload_part(Bucket=guarded.name, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 1000)
+    assert "1,000 bytes" in doctor(DOCTOR).only("uploads", "warn")["seen"]
+    found = doctor(DOCTOR, "--fix")
+    assert guarded.unfinished_uploads() == 0
     assert {"list", "store-clock", "versioning", "rules", "uploads"} <= found.with_status("ok")
     assert found.with_status("unknown") == {"core-store"}
     assert ":user/" in found.only("identity", "ok")["seen"]
