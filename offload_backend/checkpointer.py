@@ -103,8 +103,8 @@ class Checkpointer:
         self._total: int | None = None
         self._line: list[_Saved] | None = None
         """The checkpoints that the state descends from; ``None`` before ``resume``."""
-        self._named: list[_Saved] | None = None
-        """What the progress names, in the store; ``None`` while that is not known."""
+        self._named: list[_Saved] = []
+        """What the progress in the store names, or may name."""
 
     @property
     def step(self) -> int:
@@ -170,28 +170,28 @@ class Checkpointer:
         """Save what was offered last, due or not, unless it is saved."""
         if self._step == self._saved_step or self._line is None:
             return
-        named = self._read_progress() if self._named is None else self._named
-        used = {saved.slot for saved in named}
+        used = {saved.slot for saved in self._named}
         saved = _Saved(self._step, next(slot for slot in range(len(used) + 1) if slot not in used))
         line = [*self._line, saved][-self._keep :]
         self._set(self._key_of(saved), {"step": saved.step, "state": self._state})
-        # Whether it was written is not known until that has returned, and a slot that it names is never written to.
-        self._named = None
+        # A write that fails may have been carried out, and no slot that the progress may name is written to. To
+        # read it again would not do: after a time-out, Airflow may give an older answer to the next question.
+        self._named = [*self._named, saved]
         self._set(self._name, self._progress(line))
+        dropped = [other for other in self._named if other not in line]
         self._named = self._line = line
         self._saved_step, self._state = saved.step, None
         self._due_at = self._clock() + self._seconds
-        for other in named:
-            if other not in line:
-                self._store.delete(self._key_of(other))
+        for other in dropped:
+            self._store.delete(self._key_of(other))
 
     def clear(self) -> None:
         """Remove every checkpoint; what was offered is not saved any more, and ``resume`` starts anew.
 
         ``[state_store] clear_on_success`` does as much for a task that succeeds.
         """
-        named = self._read_progress()
-        self._line = self._named = self._state = None
+        named = [*self._read_progress(), *self._named]
+        self._line, self._named, self._state = None, [], None
         self._step = self._saved_step = 0
         self._store.delete(self._name)
         for slot in sorted({*range(self._keep + 1), *(saved.slot for saved in named)}):

@@ -15,13 +15,13 @@ CHECKPOINTER = {
             "the progress is written before the state",
         ),
         (
-            "        self._named = None\n        self._set",
-            "        self._set",
+            "        self._named = [*self._named, saved]\n        self._set(",
+            "        named = [*self._named, saved]\n        self._set(",
             "an unsure progress counts as not written",
         ),
         ("][-self._keep :]", "]", "all are kept"),
-        ("if other not in line:", "if True:", "checkpoints that count are deleted"),
-        ("            if other not in line:\n", "            if False:\n", "the oldest is not deleted"),
+        ("if other not in line]", "]", "checkpoints that count are deleted"),
+        ("for other in dropped:", "for other in ():", "the oldest is not deleted"),
         ("        if kind is None:\n", "        if True:\n", "a state that is half changed is saved"),
         ('case {"step": saved.step, "state": state}:', 'case {"state": state}:', "any state in the slot is taken"),
         (
