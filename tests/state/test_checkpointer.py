@@ -296,6 +296,21 @@ def test_the_progress_says_how_far_the_loop_is(local, task_store):
     assert progress == {"checkpointer": 1, "step": 5, "of": 5, "checkpoints": [{"step": 5, "slot": 0}]}
 
 
+def test_what_was_written_by_the_first_release_is_read(task_store):
+    """Written out, as docs/formats.md has it: it must be readable for ever."""
+    task_store.set("model.1", {"step": 200, "state": ["older"]})
+    task_store.set("model.0", {"step": 300, "state": ["newer"]})
+    checkpoints = [{"step": 200, "slot": 1}, {"step": 300, "slot": 0}]
+    at = "2026-11-26T19:26:24+00:00"
+    task_store.set(
+        "model", {"checkpointer": 1, "step": 300, "of": 1000, "saved_at": at, "checkpoints": checkpoints}
+    )
+    checkpoint = Checkpointer(task_store, "model")
+    assert checkpoint.resume(start=new) == ["newer"]
+    assert (checkpoint.step, checkpoint.saved_steps) == (300, (200, 300))
+    assert checkpoint.resume(start=new, step=200) == ["older"]
+
+
 # --- what is wrong with a checkpoint is told, and nothing else is taken in its place
 
 
