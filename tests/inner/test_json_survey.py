@@ -12,6 +12,7 @@ import threading
 import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 from unittest.mock import patch
@@ -326,6 +327,45 @@ def test_a_thread_that_now_and_then_has_nan_in_a_value_never_gets_null_for_it():
         sys.setswitchinterval(interval)
     rows[399]["m"]["loss"] = 0.5
     assert encode(rows) == orjson.dumps(rows)
+
+
+@pytest.mark.parametrize("count", [3, 300])
+@pytest.mark.parametrize("text", ["x", "null"])
+def test_a_number_that_is_nan_only_while_the_text_is_made_is_found(count, text):
+    rows: list[dict[str, Any]] = [{"loss": n + 0.5, "error": None, "text": text} for n in range(count)]
+    dumps, before = json_module._dumps, rows[1]["loss"]
+
+    def in_between(value: Any) -> bytes:
+        rows[1]["loss"] = math.nan
+        try:
+            return dumps(value)
+        finally:
+            rows[1]["loss"] = before
+
+    with another_thread():
+        assert encode(rows) == orjson.dumps(rows)
+        with patch.object(json_module, "_dumps", in_between):
+            refuse(rows)
+
+
+@contextmanager
+def another_thread(name: str = "trainer") -> Iterator[None]:
+    leave = threading.Event()
+    thread = threading.Thread(target=leave.wait, name=name)
+    thread.start()
+    try:
+        yield
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_our_own_threads_disturb_nothing_and_others_may():
+    assert json_survey._is_undisturbed()
+    with another_thread("offload-compress_0"):
+        assert json_survey._is_undisturbed()
+        with another_thread():
+            assert not json_survey._is_undisturbed()
 
 
 # An interpreter whose garbage collector tells less
