@@ -339,7 +339,7 @@ class TestFromAnotherPlace:
 
     @pytest.mark.parametrize("old", [HERE, "s3://bucket/unknown", f"{OLD}/v1"])
     def test_a_place_that_is_not_read_is_told(self, old):
-        estate = Estate()
+        estate = Estate(read_paths=f"{OLD} {HERE}")
         with pytest.raises(ConfigError, match="only read"):
             MovingHere(estate.settings, estate.stores.open, old)
 
