@@ -64,6 +64,6 @@ class Metering(Hooks):
                     self._meter.count(f"collector.{name}", amount, self._tags)
             if step:
                 self._meter.time(f"collector.{step}_duration", (self._began - began) * 1000, self._tags)
-                self._meter.gauge(f"collector.last_{step}", time.time(), self._tags)
+                self._meter.gauge(f"collector.last_{step}_seconds", time.time(), self._tags)
         except Exception as error:  # noqa: BLE001 - a collector that cannot be watched collects all the same
             _log.warning("metrics are lost: %s", type(error).__name__)

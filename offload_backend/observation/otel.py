@@ -15,6 +15,8 @@ from offload_backend.observation.metrics import METRICS, PREFIX, Tags
 __all__ = ["OtelMeter", "OtelTracer", "Span"]
 
 _SCOPE = "offload_backend"
+_UNITS = {"bytes": "By", "ms": "ms", "s": "s"}
+"""UCUM's; what is only counted stands in braces, and so adds nothing to a name in Prometheus."""
 _OF_THE_API = ("opentelemetry.trace", "opentelemetry.metrics")
 """Where the stand-ins for a provider are, which record nothing."""
 
@@ -96,7 +98,8 @@ class OtelMeter:
         instrument = self._instruments.get(name)
         if instrument is None:
             metric = METRICS[name]
-            instrument = getattr(self._meter, create)(PREFIX + name, unit=metric.unit, description=metric.meaning)
+            unit = _UNITS.get(metric.unit, f"{{{metric.unit}}}")
+            instrument = getattr(self._meter, create)(PREFIX + name, unit=unit, description=metric.meaning)
             self._instruments[name] = instrument
         return instrument
 
