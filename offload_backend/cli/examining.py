@@ -83,12 +83,12 @@ def examine(
                 Check("indirect-settings", partial(configured.about_indirect_settings, configuration)),
             ]
             opened, problem = _opened(place)
+            told += configured.told(opened.settings, configuration, _given(place))
+            case = _case(opened, problem, place, configuration)
         except Exception as error:  # noqa: BLE001 - Airflow's own among them; told as a finding
             wrong = partial(_raising, error if isinstance(error, ConfigError) else _of_airflow(error))
             checks += [Check("settings", wrong), Check("everything else", _without_settings)]
             return Examination(diagnose(checks, fix=fix, on_step=on_step), told)
-        told += configured.told(opened.settings, configuration, _given(place))
-        case = _case(opened, problem, place, configuration)
         probe = access.Probe(case)
         checks += _checks(case, probe, opened, configuration)
         try:

@@ -162,8 +162,8 @@ def _source(settings: Settings, configuration: Configuration, given: Mapping[str
     if name in given:
         return given[name]
     places = _places(configuration, name)[:1]
-    if name == "path" and not places and settings.path:
-        return next(iter(configuration.places(*PEER_PATH)), "[common.io] state_store_objectstorage_path")
+    if name == "path" and not places:
+        places = configuration.places(*PEER_PATH)[:1]
     if name == "read_paths" and configuration.get(*PEER_PATH) in settings.read_paths:
         places.append("[common.io] state_store_objectstorage_path")
     if name == "inline_limit" and settings.inline_limit < _number(configuration.get(SECTION, name)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 
 from offload_backend.corestore import RemovableRows
@@ -67,13 +67,16 @@ def about_owner(case: Case) -> Iterator[Finding]:
     yield from _about_runs(standing, runs)
 
 
-def rows_of(case: Case) -> AbstractContextManager[RemovableRows]:
+@contextmanager
+def rows_of(case: Case) -> Iterator[RemovableRows]:
     """The rows of a database; :class:`SkippedError` where they are not in one, or it was not reached."""
     case.require("rows")
-    try:
-        return case.rows()
-    except RefusedError:
-        raise SkippedError("the rows are behind an API or in an export: only a database tells") from None
+    with ExitStack() as stack:
+        try:
+            rows = stack.enter_context(case.rows())
+        except RefusedError:
+            raise SkippedError("the rows are behind an API or in an export: only a database tells") from None
+        yield rows
 
 
 def _standing(collector: Collector, control: Control) -> tuple[Standing, list[RunEntry]]:

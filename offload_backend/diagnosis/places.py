@@ -37,14 +37,15 @@ def about_path(case: Case) -> Iterator[Finding]:
             hint="set [offload_backend] path, for example path = s3://conn_id@bucket/airflow-state "
             "(environment: AIRFLOW__OFFLOAD_BACKEND__PATH)",
         )
-    url = parse_location(path)
     try:
         location = case.store().location
     except OffloadError as error:
-        if not url.user or case.rows_reached:
+        names_connection = "@" in path.partition("://")[2].partition("/")[0]
+        if not names_connection or case.rows_reached:
             raise
         yield Finding(Status.UNKNOWN, error.message, _IN_A_TASK, f"{_EXAMINE_IN_A_TASK}; else: {error.hint}")
         return
+    url = parse_location(path)
     by = f", by the connection {url.user!r}" if url.user else ""
     yield ok(f"{location}{by}")
     if url.scheme == "file":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -140,7 +141,7 @@ def _sts(client: Any, credentials: Any) -> Any:
     )
     host = client.meta.endpoint_url.partition("://")[2].partition("/")[0].partition(":")[0]
     session = Session(frozen.access_key, frozen.secret_key, frozen.token, region_name=client.meta.region_name)
-    if host.endswith(_AMAZON):
+    if host.endswith(_AMAZON) or "AWS_ENDPOINT_URL_STS" in os.environ:
         return session.client("sts", config=config)
     http = getattr(client._endpoint, "http_session", None)  # noqa: SLF001 - the same trust in the same endpoint
     verify = getattr(http, "_verify", None)

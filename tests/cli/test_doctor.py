@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from offload_backend import connect
 from offload_backend.airflow import OffloadStateBackend
 from offload_backend.cli import opening
+from offload_backend.cli.examining import examine
 from offload_backend.cli.main import app
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.diagnosis import environment
@@ -72,12 +73,14 @@ def test_for_people_what_is_to_be_done_comes_last(deployment, standalone, tmp_pa
     assert "warn" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["PATHS", "PART_SIZE"])
-def test_a_setting_that_is_wrong_is_exit_code_2_and_says_which(doctor, monkeypatch, name):
-    monkeypatch.setenv(f"{OWN}{name}", "7")
+@pytest.mark.parametrize(
+    "variable", [f"{OWN}PATHS", f"{OWN}PART_SIZE", "AIRFLOW__STATE_STORE__DEFAULT_RETENTION_DAYS"]
+)
+def test_a_setting_that_is_wrong_is_exit_code_2_and_says_which(doctor, monkeypatch, variable):
+    monkeypatch.setenv(variable, "7x")
     found = doctor()
     assert found.code == 2
-    assert name.lower() in found.only("settings", "fail")["seen"]
+    assert variable.rpartition("__")[2].lower() in found.only("settings", "fail")["seen"]
     found.only("everything else", "skip")
     assert found.statuses("versions")[0] == "ok"
 
@@ -185,6 +188,15 @@ def test_a_directory_that_is_not_there_is_made_when_asked_to(doctor, deployment)
     assert (made["status"], made["fixed"]) == ("ok", f"{deployment.directory}/elsewhere made")
 
 
+@pytest.mark.parametrize("path", ["relative/path", "s3://", "nonsense://here/state", "s3://bucket/a/../b"])
+def test_a_path_that_names_no_place_is_a_failure_once(doctor, path):
+    found = doctor("--path", path)
+    assert found.only("path", "fail")["setting"]
+    assert found.code == 2
+    assert "put" in found.with_status("skip")
+    assert "list" in found.with_status("skip")
+
+
 def test_a_place_that_does_not_last_is_warned_of(doctor, deployment):
     found = doctor("--path", "memory://somewhere")
     assert found.statuses("path") == ["ok", "warn"]
@@ -243,6 +255,19 @@ def test_what_cannot_be_deleted_is_warned_of_and_removed_by_a_later_run(doctor, 
     assert not probe.exists()
 
 
+def test_who_interrupts_it_leaves_no_probe(doctor, deployment):
+    before = files(deployment)
+
+    def interrupted(name, done, total):
+        if name == "delete":
+            assert files(deployment) != before
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        examine(deployment.path, deployment.core_store, on_step=interrupted)
+    assert files(deployment) == before
+
+
 def test_a_task_that_never_deletes_needs_no_right_to(doctor, monkeypatch):
     monkeypatch.setenv(f"{OWN}RECLAIM", "never")
     monkeypatch.setattr(
@@ -276,6 +301,17 @@ def test_a_core_store_that_is_named_and_not_there_is_a_failure(deployment, stand
     for check in ("database-clock", "refs", "peer-refs"):
         found.only(check, "skip")
     assert "blobs belong to" in found.only("owner", "unknown")["seen"]
+
+
+def test_of_rows_in_an_export_is_told_what_it_can_tell(doctor, deployment):
+    export = deployment.directory / "roots.jsonl.gz"
+    done = deployment.offload("gc", "export-roots", str(export), "--core-store", deployment.core_store)
+    assert done.exit_code == 0, done.output
+    found = doctor("--core-store", f"roots+file://{export}")
+    assert found.code == 0
+    found.only("owner", "ok")
+    for check in ("database-clock", "refs", "peer-refs"):
+        found.only(check, "skip")
 
 
 def test_a_worker_needs_no_database(deployment, monkeypatch):

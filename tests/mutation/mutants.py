@@ -8,6 +8,7 @@ from tests.mutation.of_adapters import ADAPTERS
 from tests.mutation.of_blobs import BLOBS
 from tests.mutation.of_checkpointer import CHECKPOINTER
 from tests.mutation.of_collector import COLLECTOR
+from tests.mutation.of_doctor import DOCTOR
 from tests.mutation.of_encryption import ENCRYPTION
 from tests.mutation.of_faults import FAULTS
 from tests.mutation.of_hostile import HOSTILE
@@ -50,6 +51,7 @@ MUTANTS = [
     for group in (
         REFUSALS,
         COLLECTOR,
+        DOCTOR,
         VERBS,
         REWRITING,
         MIGRATING,

@@ -1,0 +1,68 @@
+"""Mutants of what ``offload doctor`` tells, and of what it leaves alone."""
+
+from __future__ import annotations
+
+__all__ = ["DOCTOR"]
+
+_CHECKS = ("tests/cli/test_doctor.py",)
+_BUCKET = ("tests/cli/test_doctor_s3.py", "-k", "rule or upload or version or date or dead or hide")
+_RIGHTS = ("tests/security/test_doctor_rights.py", "-k", "named and direct or policy and direct")
+
+DOCTOR = {
+    ("diagnosis/bucketrules.py", _BUCKET): [
+        ("if upload.initiated < now - age]", "]", "uploads that run are aborted"),
+        (
+            "found = [upload for upload in listed if _is_ours(case, upload)]",
+            "found = listed",
+            "uploads of others are aborted",
+        ),
+        (
+            "return not rule.tagged and (ours.startswith(rule.prefix) or rule.prefix.startswith(ours))",
+            "return not rule.tagged and ours.startswith(rule.prefix)",
+            "a rule that deletes some of the blobs is called harmless",
+        ),
+        (
+            " if ours.startswith(rule.prefix) and not rule.tagged and not rule.sized]",
+            "]",
+            "a rule for other objects is taken for one that removes leftovers",
+        ),
+        ('if error.reason in ("denied", "failed"):', "if False:", "what may not be seen is called a failure"),
+    ],
+    ("diagnosis/access.py", _CHECKS): [
+        ("if found == wanted:", "if len(found) == len(wanted):", "other bytes are taken for those that were put"),
+        ("if info.modified < now - _OLD]", "]", "the probe of another run is deleted"),
+        ("            self._may_be_there = True\n", "", "a probe stays behind"),
+    ],
+    ("diagnosis/case.py", _BUCKET): [
+        (
+            '            self.close("path", f"the store was not reached: {error.message}")\n',
+            "            pass\n",
+            "a dead store is waited for by each check",
+        ),
+    ],
+    ("diagnosis/places.py", _CHECKS): [
+        (
+            '    case.close("path", f"{directory} is no directory")  # a probe would make it\n',
+            "",
+            "where a file system should be mounted, a directory is made",
+        ),
+    ],
+    ("diagnosis/finding.py", _CHECKS): [
+        (
+            'f"the check itself failed: {without_text(error)}"',
+            'f"the check itself failed: {error}"',
+            "the text of any error is shown",
+        ),
+        ("    if thread.is_alive():\n", "    if False:\n", "a check that stalls is called well"),
+    ],
+    ("diagnosis/refs.py", _CHECKS): [
+        ("        if not tally.complete:\n", "        if False:\n", "rows that were not looked at are called well"),
+    ],
+    ("cli/examining.py", _RIGHTS): [
+        (
+            "return 2 if any(finding.setting for finding in failures) else 1 if failures else 0",
+            "return 2 if any(finding.setting for finding in failures) else 0",
+            "a failure is exit code 0",
+        ),
+    ],
+}
