@@ -15,6 +15,7 @@ from tests.mutation.of_hostile import HOSTILE
 from tests.mutation.of_isolation import ISOLATION
 from tests.mutation.of_looking import LOOKING
 from tests.mutation.of_migrating import MIGRATING
+from tests.mutation.of_observing import OBSERVING
 from tests.mutation.of_reading import READING
 from tests.mutation.of_refusals import REFUSALS
 from tests.mutation.of_rewriting import REWRITING
@@ -63,6 +64,7 @@ MUTANTS = [
         HOSTILE,
         ISOLATION,
         LOOKING,
+        OBSERVING,
         READING,
         SECRETS,
         UI,
