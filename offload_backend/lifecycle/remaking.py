@@ -86,13 +86,14 @@ class Remaking(Protocol):
 class RewriteReport:
     """What a rewrite did, or would do.
 
-    ``rows`` were looked at; ``wanted`` counts those that needed it when it began, the values to be stored anew
-    for them and the bytes these take as they are, as far as rows tell; ``done`` the same of rows that were
-    replaced. ``changed`` rows were written anew, removed or held by somebody meanwhile, and were left alone.
-    ``archived`` rows, and refs ``elsewhere`` (that name no blob of their own row where it would have to be), need
-    it and stay as they are. ``failures`` counts rows that could not be rewritten, or of which a dry run knows it;
-    ``failed`` maps the first of them to the reasons. ``stopped`` tells that the store failed again and again, so
-    that the other rows were left alone.
+    ``rows`` were looked at; ``wanted`` counts those that needed it when it began, the values that are beside them
+    or will be, and the bytes these take, as far as rows tell; ``done`` the rows that were replaced, what was stored
+    anew for them, and the bytes of that as they were, or as they are where rows did not tell. ``changed`` rows
+    were written anew, removed or held by somebody meanwhile, and were left alone. ``archived`` rows, and refs
+    ``elsewhere`` (that name no blob of their own row where it would have to be), need it and stay as they are.
+    ``failures`` counts rows that could not be rewritten, or of which a dry run knows it; ``failed`` maps the first
+    of them to the reasons. ``stopped`` tells that the store failed again and again, so that the other rows were
+    left alone.
 
     Of the blobs that rows named before, ``deleted`` are gone. ``young`` ones were written within
     ``commit_window`` and are left to the collector, ``kept`` ones stay because of ``reclaim = never`` or because

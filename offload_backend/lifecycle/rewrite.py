@@ -104,23 +104,18 @@ class _Walk:
         report = self.report
         for found in self.rows.found():
             report.rows += not found.archived
-            try:
-                need = self._need(found)
-            except ConfigError:
-                raise
-            except OffloadError as error:
-                report.archived += found.archived
-                if report.dry and not found.archived:
-                    self._tell_failure(found, error)
-                continue
-            if need.change is Change.NONE:
+            need = self._need(found)
+            if need is NOTHING:
                 continue
             if found.archived:
                 report.archived += 1
+            elif isinstance(need, OffloadError):
+                if report.dry:
+                    self._tell_failure(found, need)
             elif need.change is Change.ELSEWHERE:
                 report.elsewhere += 1
             else:
-                report.wanted.add(_sizes(need))
+                report.wanted.add([need.size] if need.change is Change.VALUE else [])
 
     def go(self, limit: int) -> None:
         """Rewrite, page by page; between two transactions none is open."""
@@ -140,21 +135,24 @@ class _Walk:
         wanted: list[tuple[FoundRow, Need]] = []
         failed: list[_Made] = []
         for found in page:
-            try:
-                need = self._need(found)
-            except ConfigError:
-                raise
-            except OffloadError as error:
-                failed.append(_Made(found, NOTHING, self.collector.clock(), error=error))
-                continue
-            if need.change in (Change.TEXT, Change.VALUE):
+            need = self._need(found)
+            if isinstance(need, OffloadError):
+                failed.append(_Made(found, NOTHING, self.collector.clock(), error=need))
+            elif need.change in (Change.TEXT, Change.VALUE):
                 wanted.append((found, need))
         self._tell_failures(failed)
         return wanted
 
-    def _need(self, found: FoundRow) -> Need:
-        is_meant = self.selection is None or self.selection.has_row(found)
-        return self.remaking.need(found) if is_meant else NOTHING
+    def _need(self, found: FoundRow) -> Need | OffloadError:
+        """What the row needs, or why it can never have it."""
+        if self.selection is not None and not self.selection.has_row(found):
+            return NOTHING
+        try:
+            return self.remaking.need(found)
+        except ConfigError:
+            raise
+        except OffloadError as error:
+            return error
 
     def _rewrite(self, wanted: list[tuple[FoundRow, Need]], pool: ThreadPoolExecutor) -> None:
         jobs: set[Future[_Made]] = {pool.submit(self._make, found, need) for found, need in wanted}
@@ -199,8 +197,9 @@ class _Walk:
         self.report.changed += len(ready) - len(won)
         # No commit names these, and none can any more: nobody else was told of them.
         names = [each.remade.name for each in stored if each not in won and each.remade and each.remade.name]
-        delete = lambda names: self.remaking.target().delete(names)  # noqa: E731 (opened where there is something)
-        self.report.undeleted.update(delete_told(delete, names).failed if names else {})
+        if names:
+            answer = delete_told(lambda some: self.remaking.target().delete(some), names)
+            self.report.undeleted.update(answer.failed)
         late = [replace(each, error=_too_late()) for each in stored if each not in ready or each in overdue]
         self._tell_failures([each for each in made if each.error] + late)
 
@@ -232,7 +231,8 @@ class _Walk:
         return True
 
     def _tell_done(self, made: _Made) -> None:
-        self.report.done.add(_sizes(made.need, made.remade))
+        stored = made.remade if made.remade and made.remade.name else None
+        self.report.done.add([made.need.size or stored.size] if stored else [])
         if made.need.blob and made.need.change is Change.VALUE:
             self.superseded.add(made.found, made.need.blob)
 
@@ -251,11 +251,6 @@ class _Walk:
         if len(self.report.failed) < SHOWN:
             reason = f"{error.message}; {error.hint}" if error.hint else error.message
             self.report.failed[f"{found.row.address} key {found.row.key!r}"] = reason
-
-
-def _sizes(need: Need, remade: Remade | None = None) -> list[int]:
-    size = need.size or (remade.size if remade else 0)
-    return [size] if need.change is Change.VALUE else []
 
 
 def _too_late() -> StoreError:

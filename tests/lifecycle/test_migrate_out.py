@@ -46,6 +46,7 @@ class TestToPlainRows:
         was = {(row.address, row.key): row for row in estate.rows.rows()}
         report = to_plain(estate)
         assert (report.wanted.rows, report.done.rows, report.failures, report.kept) == (5, 5, 0, 2)
+        assert (report.wanted.blobs, report.done.blobs) == (4, 0)
         expected = {"a": VALUE, "old": [1, "two"], "peer's": VALUE}
         assert {key: estate.text(key) for key in expected} == {k: json.dumps(v) for k, v in expected.items()}
         assert estate.text("total", ORDERS) == '"text"'
