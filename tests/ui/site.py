@@ -95,6 +95,18 @@ class Site:
         used = Settings.load({**options, **settings})
         return Offloader(used, lambda path: open_store(path, used)).offload(value, address, key)
 
+    def region_of(self, run_id: str, task_id: str) -> UUID | None:
+        """Of a mapped task; ``None`` before Airflow 3.4."""
+        if not self.database.has_regions:
+            return None
+        found = self.database.sql(
+            "SELECT DISTINCT region_id FROM task_instance WHERE run_id = :run_id AND task_id = :task_id",
+            run_id=run_id,
+            task_id=task_id,
+        )
+        [(region,)] = found
+        return region if isinstance(region, UUID) else UUID(str(region))
+
     def id_of(self, key: str) -> int:
         """Of the one task row with this key."""
         [(row_id,)] = self.database.sql("SELECT id FROM task_state_store WHERE key = :key", key=key)
@@ -115,9 +127,10 @@ class Site:
     def _place(self, address: StateAddress) -> dict[str, Any]:
         if isinstance(address, AssetAddress):
             return {}
+        index = {"map_index": address.map_index}
         if not self.database.has_regions:
-            return {"map_index": address.map_index}
-        return {"region_index": address.map_index, "region_id": str(UUID(int=0))}
+            return index
+        return {**index, "region_index": address.map_index, "region_id": str(address.region_id or UUID(int=0))}
 
     def _path(self, address: StateAddress) -> str:
         if isinstance(address, AssetAddress):

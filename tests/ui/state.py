@@ -84,7 +84,7 @@ def fill(site: Site) -> State:
     site.put(fit, HOSTILE, [HOSTILE] * 3_000)
     site.age(HOSTILE, 400 * day)
     site.ask("ready", dag_id=fit.dag_id, run_id=fit.run_id)  # makes the mapped task instances
-    evaluate = TaskAddress(fit.dag_id, fit.run_id, "evaluate", 1)
+    evaluate = TaskAddress(fit.dag_id, fit.run_id, "evaluate", 1, site.region_of(fit.run_id, "evaluate"))
     site.put(evaluate, "scores", [each / 7 for each in range(8_000)])
     site.age("scores", 8 * hour, expires=30 * day)
     gone = site.put(fit, "gone", list(range(40_000)))

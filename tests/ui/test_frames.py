@@ -101,7 +101,7 @@ def test_light_and_dark_follow_airflow(page: Page, site: Site) -> None:
 
 def test_assets_have_a_tab_where_airflow_has_one(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/assets/{site.asset_id('orders')}")
-    expect(page.get_by_role("heading", name="Producing Tasks")).to_be_visible()
+    expect(page.get_by_role("heading", name="Asset Event").first).to_be_visible()
     tab = page.get_by_role("link", name="Offloaded state")
     if not site.database.has_regions:  # before Airflow 3.4
         expect(tab).to_have_count(0)
