@@ -5,17 +5,21 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = ["collector_paused"]
+
+_LONG = 0.01
+"""Seconds of a pause, from which on a walk through all that is new would be felt."""
 
 _pausing: set[int] = set()
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Python's garbage collector rests until the block is left; then what is there counts as having survived it.
+    """Python's garbage collector rests until the block is left. After a long one, all that is there has survived it.
 
     Else the first thing that it did would be to walk all that was read, which is no garbage and takes it a third as
     long as reading. Garbage of before the block that is in cycles then waits for a full collection.
@@ -26,8 +30,10 @@ def collector_paused() -> Iterator[None]:
     try:
         _pausing.add(threading.get_ident())
         gc.disable()
+        began = time.monotonic()
         yield
-        _promote()
+        if time.monotonic() - began >= _LONG:
+            _promote()
     finally:
         gc.enable()
         _pausing.discard(threading.get_ident())

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from offload_backend.codecs import HeldSource, JsonCodec, json_reading
+from offload_backend.codecs import HeldSource, JsonCodec, garbage, json_reading
 from tests.inner.values import same
 
 LEAVES = st.one_of(
@@ -132,7 +132,8 @@ def test_of_what_is_no_list_the_first_piece_is_not_read_again():
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_what_was_read_is_not_walked_at_once_and_nothing_thaws_that_a_program_froze(frozen):
+def test_what_was_read_is_not_walked_at_once_and_nothing_thaws_that_a_program_froze(frozen, monkeypatch):
+    monkeypatch.setattr(garbage, "_LONG", 0)
     text = orjson.dumps([{"a": [number]} for number in range(50_000)])
     walked = []
     gc.collect()
@@ -156,3 +157,10 @@ def test_what_was_read_is_not_walked_at_once_and_nothing_thaws_that_a_program_fr
     if not frozen:
         assert walked == []
         assert now == 0
+
+
+def test_after_little_nothing_is_counted_as_frozen(monkeypatch):
+    """Counting walks all that a program has frozen."""
+    monkeypatch.setattr(garbage.gc, "get_freeze_count", None)
+    monkeypatch.setattr(garbage, "_LONG", 60)
+    assert JsonCodec().decode(HeldSource(b"[1]")) == [1]

@@ -20,7 +20,7 @@ READING: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
         ("        text[: len(first)] = first\n", "", "the first piece is forgotten"),
     ],
     ("codecs/garbage.py", _PIECES): [
-        ("        _promote()\n", "", "what was read is walked at once"),
+        ("            _promote()\n", "            pass\n", "what was read is walked at once"),
         ("    if not gc.get_freeze_count():\n", "    if True:\n", "what a program has frozen thaws"),
     ],
     ("codecs/json_survey.py", _SURVEY): [
