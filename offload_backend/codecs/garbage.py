@@ -19,7 +19,7 @@ _pausing: set[int] = set()
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Python's garbage collector rests until the block is left. After a long one, all that is there has survived it.
+    """Python's garbage collector rests until the block is left. After a long one, all that there is has survived.
 
     Else the first thing that it did would be to walk all that was read, which is no garbage and takes it a third as
     long as reading. Garbage of before the block that is in cycles then waits for a full collection.
