@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from offload_backend.diagnosis.finding import Result
 
 __all__ = ["doctor"]
+
+_ORDER = ("skip", "ok", "unknown", "warn", "fail")
 
 FixOption = Annotated[
     bool,
@@ -43,7 +47,7 @@ def doctor(
     """
     from offload_backend.cli.examining import examine
 
-    with bar() as show:
+    with bar() as show, _quietly():
         found = examine(path, core_store, deployment, fix=fix, on_step=show)
     if output is Output.JSON:
         print_json(found.as_json())
@@ -53,14 +57,26 @@ def doctor(
         raise typer.Exit(found.code)
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without lines about single requests: a refusal may be just what a check asks for."""
+    log = logging.getLogger("offload_backend")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
 def _show(found: Examination) -> None:
     settings = [setting for setting in found.settings if setting.source != "default"]
     columns("Settings", ("setting", "value", "read from"), [tuple(vars(each).values()) for each in settings])
     rows = [(each.finding.status.value.upper(), each.check, each.finding.seen) for each in found.results]
     columns("Checks", ("", "check", "seen"), rows)
-    typer.echo("".join(f"\n{line}" for each in found.results for line in _advice(each)))
-    counts = [(found.count(status), status.value) for status in type(found.results[0].finding.status)]
-    advise(", ".join(f"{count} {name}" for count, name in counts if count))
+    worst_last = sorted(found.results, key=lambda each: _ORDER.index(each.finding.status.value))
+    typer.echo("".join(f"\n{line}" for each in worst_last for line in _advice(each)))
+    advise(", ".join(f"{count} {name}" for name, count in found.counts.items() if count))
 
 
 def _advice(result: Result) -> Iterator[str]:

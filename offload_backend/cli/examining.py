@@ -45,15 +45,17 @@ class Examination:
         failures = [result.finding for result in self.results if result.finding.status is Status.FAIL]
         return 2 if any(finding.setting for finding in failures) else 1 if failures else 0
 
-    def count(self, status: Status) -> int:
-        """How many findings have it."""
-        return sum(result.finding.status is status for result in self.results)
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many findings have each status."""
+        statuses = [result.finding.status for result in self.results]
+        return {status.value: statuses.count(status) for status in Status}
 
     def as_json(self) -> dict[str, Any]:
         """All of it; every text may be shown to anybody who may see the configuration."""
         return {
             "code": self.code,
-            "counts": {status.value: self.count(status) for status in Status},
+            "counts": self.counts,
             "checks": [_as_json(result) for result in self.results],
             "settings": [vars(setting) for setting in self.settings],
         }

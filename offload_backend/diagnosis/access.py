@@ -11,7 +11,7 @@ from typing import NamedTuple
 from offload_backend.address import new_blob_id
 from offload_backend.blobstore import BlobInfo, delete_told
 from offload_backend.diagnosis.case import Case
-from offload_backend.diagnosis.finding import Finding, Fix, SkippedError, failed, ok, warn
+from offload_backend.diagnosis.finding import Finding, Fix, SkippedError, amount, failed, ok, warn
 from offload_backend.errors import OffloadError, StoreError
 
 __all__ = ["Moments", "Probe"]
@@ -137,18 +137,17 @@ class Probe:
         now = self._listed.modified if self._listed else max(newest, _now())
         old = [name for name, info in found.items() if info.modified < now - _OLD]
         if old:
-            words = f"delete {len(old):,} old probes"
             yield warn(
-                f"{len(old):,} probes of earlier runs of this command are left",
-                "they are of no use to anybody",
+                f"{amount(len(old), 'probe')} of earlier runs of this command",
+                "left behind, and of no use to anybody",
                 "offload doctor --fix",
-                fix=Fix(words, lambda: self._deleted(old)),
+                fix=Fix(f"delete {amount(len(old), 'old probe')}", lambda: self._deleted(old)),
             )
 
     def _deleted(self, names: list[str]) -> str:
         report = delete_told(self._case.store().delete, names)
         rest = f"; {len(report.failed):,} could not be: {min(report.failed.values())}" if report.failed else ""
-        return f"{len(report.deleted):,} old probes deleted{rest}"
+        return f"{amount(len(report.deleted), 'old probe')} deleted{rest}"
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

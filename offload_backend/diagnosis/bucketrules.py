@@ -10,7 +10,7 @@ from typing import TypeVar
 from offload_backend.address import parse_blob_name
 from offload_backend.bucket import Bucket, LifecycleRule, Upload
 from offload_backend.diagnosis.case import Case
-from offload_backend.diagnosis.finding import Finding, Fix, Status, UnseenError, failed, ok, warn
+from offload_backend.diagnosis.finding import Finding, Fix, Status, UnseenError, amount, failed, ok, warn
 from offload_backend.durations import format_duration
 from offload_backend.errors import StoreError
 
@@ -83,7 +83,7 @@ def about_rules(case: Case) -> Iterator[Finding]:
     ours = f"{bucket.prefix}{case.layout.everything}"
     bad = [rule for rule in rules if _overlaps(rule, ours) and (rule.expires or rule.archives)]
     for rule in bad:
-        what = f"the rule {rule.id!r} on {rule.prefix or 'the whole bucket'!r}"
+        what = f"the rule {rule.id!r} on {repr(rule.prefix) if rule.prefix else 'the whole bucket'}"
         if rule.expires:
             yield _about_expiry(case, rule, what, ours)
         if rule.archives:
@@ -93,7 +93,7 @@ def about_rules(case: Case) -> Iterator[Finding]:
                 f"take the transition out, or exclude {ours} from the rule",
             )
     if not bad:
-        yield ok(f"{len(rules)} rules; none deletes or archives what is below {ours}")
+        yield ok(f"{amount(len(rules), 'rule')}; none deletes or archives what is below {ours}")
 
 
 def _about_expiry(case: Case, rule: LifecycleRule, what: str, ours: str) -> Finding:
@@ -156,12 +156,12 @@ def about_uploads(case: Case) -> Iterator[Finding]:
         yield ok(f"none are left behind{running}")
         return
     oldest = min(upload.initiated for upload in old)
+    many = f"{amount(len(old), 'unfinished upload')} older than {format_duration(age)}"
     yield warn(
-        f"{len(old):,} unfinished uploads are older than {format_duration(age)}, the oldest of {oldest:%Y-%m-%d}"
-        f"{_measured(bucket, old)}",
+        f"{many}, the oldest of {oldest:%Y-%m-%d}{_measured(bucket, old)}",
         "they are paid for, and nobody will finish them",
         "offload doctor --fix aborts them; a lifecycle rule (abort-rule) from then on",
-        fix=Fix(f"abort {len(old):,} uploads", lambda: _abort(bucket, old)),
+        fix=Fix(f"abort {amount(len(old), 'upload')}", lambda: _abort(bucket, old)),
     )
 
 
@@ -172,8 +172,8 @@ def _abort(bucket: Bucket, uploads: list[Upload]) -> str:
             bucket.abort(upload)
             done += 1
     except StoreError as error:
-        return f"{done:,} uploads aborted, then: {error.message}; {error.hint}"
-    return f"{done:,} uploads aborted"
+        return f"{amount(done, 'upload')} aborted, then: {error.message}; {error.hint}"
+    return f"{amount(done, 'upload')} aborted"
 
 
 def _measured(bucket: Bucket, uploads: list[Upload]) -> str:

@@ -12,7 +12,7 @@ from enum import Enum
 from offload_backend.errors import ConfigError, OffloadError, without_text
 
 __all__ = ["Check", "Finding", "Fix", "Result", "SkippedError", "Status", "UnseenError"]
-__all__ += ["diagnose", "failed", "ok", "warn"]
+__all__ += ["amount", "diagnose", "failed", "ok", "warn"]
 
 SECONDS = 30.0
 IN_ALL = 180.0
@@ -96,6 +96,11 @@ def warn(seen: str, means: str, mend: str = "", *, fix: Fix | None = None) -> Fi
 def failed(seen: str, means: str, mend: str = "", *, setting: bool = False, fix: Fix | None = None) -> Finding:
     """It does not work, or will not."""
     return Finding(Status.FAIL, seen, means, mend, setting, fix)
+
+
+def amount(count: int, what: str) -> str:
+    """``1 ref``, ``1,234 refs``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def diagnose(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from offload_backend.address import parse_blob_name
 from offload_backend.diagnosis.case import Case
-from offload_backend.diagnosis.finding import Finding, SkippedError, Status, failed, ok, warn
+from offload_backend.diagnosis.finding import Finding, SkippedError, Status, amount, failed, ok, warn
 from offload_backend.diagnosis.ownership import rows_of
 from offload_backend.errors import ForeignRefError, UnreadableBlobError
 from offload_backend.location import location_of, relative_name, shown
@@ -78,6 +79,7 @@ class _Tally:
     refs: int = 0
     peers: int = 0
     complete: bool = False
+    places: Counter[str] = field(default_factory=Counter)
     problems: dict[tuple[str, str], _Problem] = field(default_factory=dict)
 
 
@@ -94,14 +96,16 @@ class Refs:
         tally = self._tally
         for (kind, detail), problem in sorted(tally.problems.items()):
             means, mend = (text.format(detail) for text in _MEANING[kind])
-            seen = f"{problem.rows:,} refs, the first in {problem.example}"
+            seen = f"{amount(problem.rows, 'ref')}, the first in {problem.example}"
             yield failed(seen, means, mend, setting=kind != "foreign")
-        seen = f"{tally.refs:,} refs in {tally.rows:,} rows"
+        seen = f"{amount(tally.refs, 'ref')} in {amount(tally.rows, 'row')}"
         if not tally.complete:
             means = f"more rows than {_ENOUGH:g} s are enough for: the others were not looked at"
             yield Finding(Status.UNKNOWN, f"{seen}, and not all", means, "offload verify looks at all of them")
         elif not tally.problems:
             yield ok(f"{seen}; this configuration reads them all", "whether the blobs are there: offload verify")
+        if tally.complete:
+            yield from self._about_old_places()
 
     def about_peer(self) -> Iterator[Finding]:
         """What Airflow's own backend has left behind."""
@@ -112,10 +116,10 @@ class Refs:
         setting = "[common.io] state_store_objectstorage_path"
         if tally.peers:
             yield warn(
-                f"{tally.peers:,} rows hold refs of the backend that ships with Airflow",
+                f"{amount(tally.peers, 'ref')} of the backend that ships with Airflow",
                 "they are read, but nothing in them can be verified, and their blobs are never collected; setting "
                 "such a key again replaces its ref",
-                f"keep {setting}, or its path in [offload_backend] read_paths, until none is left",
+                f"offload migrate in; until then keep {setting}, or its path in [offload_backend] read_paths",
             )
         elif not tally.complete:
             yield Finding(Status.UNKNOWN, "none among the rows that were looked at")
@@ -124,6 +128,14 @@ class Refs:
             yield ok(
                 "no row holds a ref of the backend that ships with Airflow", f"{setting} may go" if may_go else ""
             )
+
+    def _about_old_places(self) -> Iterator[Finding]:
+        for location in map(location_of, self._case.settings.read_paths):
+            count = self._tally.places[location]
+            means = (
+                f"offload migrate move --from {location} brings them to path" if count else "it may go from there"
+            )
+            yield ok(f"{amount(count, 'ref')} to {location} of read_paths: {means}")
 
     def _look(self) -> None:
         end, after = time.monotonic() + _ENOUGH, None
@@ -143,6 +155,9 @@ class Refs:
         if text is None:
             return
         self._tally.refs += 1
+        url = text.partition("#")[0]
+        for location in {location_of(path) for path in self._case.settings.read_paths}:
+            self._tally.places[location] += relative_name(url, location) is not None
         kind, detail = _problem(text, self._case.settings)
         self._tally.peers += "#" not in text
         if kind:

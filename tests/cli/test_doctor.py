@@ -251,7 +251,7 @@ def test_what_cannot_be_deleted_is_warned_of_and_removed_by_a_later_run(doctor, 
     os.utime(probe, (then, then))
     assert doctor().statuses("list") == ["ok", "warn"]
     assert probe.exists()
-    assert doctor("--fix").all("list")[0]["fixed"] == "1 old probes deleted"
+    assert doctor("--fix").all("list")[0]["fixed"] == "1 old probe deleted"
     assert not probe.exists()
 
 
@@ -392,8 +392,12 @@ def test_refs_to_a_place_that_is_not_configured_name_it(doctor, deployment, monk
     assert found.code == 2
     monkeypatch.setenv(f"{OWN}READ_PATHS", deployment.path)
     found = doctor("--path", f"file://{deployment.directory}/new")
-    found.only("refs", "ok")
+    read, old = found.all("refs")
+    assert (read["status"], "1 ref to" in old["seen"], "move --from" in old["seen"]) == ("ok", True, True)
     found.only("read-paths", "ok")
+    monkeypatch.setenv(f"{OWN}READ_PATHS", f"file://{deployment.directory}/unused")
+    _, unused = doctor().all("refs")
+    assert "may go" in unused["seen"]
 
 
 def test_refs_that_are_not_as_a_setting_demands(doctor, deployment, monkeypatch):
@@ -415,7 +419,7 @@ def test_what_the_peer_has_left(doctor, deployment, monkeypatch):
     rows.set(TASK, "old", row_text(f"{deployment.path}/etl/run/load/-1/old"), expires_at=None)
     rows.close()
     found = doctor()
-    assert "1 rows" in found.only("peer-refs", "warn")["seen"]
+    assert "1 ref of" in found.only("peer-refs", "warn")["seen"]
     found.only("refs", "ok")
     found = doctor("--path", f"file://{deployment.directory}/new")
     assert len(found.all("refs")) == 2, "one of ours, one of the peer's"

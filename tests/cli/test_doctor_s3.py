@@ -147,11 +147,11 @@ def test_uploads_that_nobody_finished_are_aborted_when_asked_to_and_only_ours(do
     for name in (BLOB, *foreign):
         begun(bucket, name)
     found = doctor().only("uploads", "warn")
-    assert "1 unfinished uploads" in found["seen"]
+    assert "1 unfinished upload older" in found["seen"]
     assert "2010-11-10; 1,000 bytes" in found["seen"], "which is what moto says of every upload"
     assert len(bucket.unfinished_uploads()) == 4
     fixed = doctor("--fix").only("uploads", "ok")
-    assert fixed["fixed"] == "1 uploads aborted"
+    assert fixed["fixed"] == "1 upload aborted"
     assert sorted(bucket.unfinished_uploads()) == sorted(f"state/{name}" for name in foreign)
 
 
