@@ -64,9 +64,11 @@ class Observer:
         return self._watched(Operation("resolve", row=len(text) if isinstance(text, str) else 0), call)
 
     def reclaimed(self, report: DeleteReport) -> None:
-        """Dead blobs were deleted, or some of them."""
+        """Dead blobs were deleted, or some of them. Each has a line at DEBUG, all together have one at INFO."""
         if report.deleted:
             _log.info("reclaimed blobs=%d", len(report.deleted))
+            for name in report.deleted if _log.isEnabledFor(logging.DEBUG) else ():
+                _log.debug("reclaimed %s", name)
         self._safely(lambda: self._measure_reclaimed(report))
 
     def _watched(self, operation: Operation, call: Callable[[], _T]) -> _T:
@@ -84,7 +86,8 @@ class Observer:
 
     def _tell(self, operation: Operation, span: Span | None) -> None:
         if span is not None:
-            span.end({"outcome": "offloaded" if operation.ref else "inline", **_facts(operation)}, operation.error)
+            outcome = {"outcome": "offloaded" if operation.ref else "inline"}
+            self._safely(lambda: span.end({**outcome, **_facts(operation)}, operation.error))
         level = logging.INFO if _matters(operation) else logging.DEBUG
         if operation.ref and not operation.error and _log.isEnabledFor(level):
             facts = {**_facts(operation), "seconds": round(operation.seconds, 3)}

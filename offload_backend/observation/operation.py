@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Operation", "current", "note_copied", "note_retry", "noted"]
 
+_LONGEST = 64
 _Ref = TypeVar("_Ref", bound=BlobRef | PeerRef)
 
 
@@ -56,7 +57,7 @@ def note_copied(size: int) -> None:
 
 
 def note_retry(met: str) -> None:
-    """A request is sent again, for what the one before ``met``. Any thread may say so."""
+    """A request is sent again, for what the one before ``met``, in a server's words. Any thread may say so."""
     operation = current.get()
     if operation is not None:
-        operation.retries.append(met)
+        operation.retries.append(met[:_LONGEST])

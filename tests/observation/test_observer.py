@@ -241,6 +241,16 @@ def test_at_debug_every_blob_has_a_line_and_a_value_in_its_row_still_none(stores
     assert all(LINE.fullmatch(record.getMessage()) for record in own)
 
 
+def test_at_debug_every_blob_that_is_reclaimed_is_named(stores, caplog, tmp_path):
+    task = stores.task_store("d", "r", "t")
+    task.set("k", BIG)
+    (blob,) = files(tmp_path / "blobs")
+    with caplog.at_level(logging.DEBUG, LOGGER):
+        task.delete("k")
+    own = [record.getMessage() for record in caplog.records if record.name == LOGGER]
+    assert own == ["reclaimed blobs=1", f"reclaimed {blob.relative_to(tmp_path / 'blobs')}"]
+
+
 class Broken:
     """Of somebody else's making, and out of order."""
 
