@@ -64,6 +64,7 @@ UI = {
             "import AirflowPlugin\n\nimport offload_backend.airflow.ui.app\n",
             "every task imports FastAPI",
         ),
+        ("            self.external_views = []\n", "            raise\n", "the API server does not start"),
     ],
     ("airflow/ui/static/dom.js", _BROWSER): [
         (

@@ -60,3 +60,14 @@ def test_the_asset_page_has_a_tab_where_airflow_has_one() -> None:
 
     destinations = {view["destination"] for view in OffloadPlugin().external_views}
     assert ("asset" in destinations) == hasattr(plugins_manager, "BaseDestinationLiteral")
+
+
+def test_where_the_page_cannot_be_made_the_api_server_starts_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "offload_backend.airflow.ui.app", None)
+    plugin = OffloadPlugin()
+    assert plugin.external_views
+    assert plugin.fastapi_apps == []
+    assert plugin.external_views == []
+    assert "there is no page about offloaded state" in caplog.text

@@ -6,6 +6,7 @@ with it, only where something is served.
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import cached_property
 from typing import Any, get_args
@@ -17,6 +18,7 @@ __all__ = ["PREFIX", "OffloadPlugin"]
 PREFIX = "/offload"
 """Where the API server has the page; the UI shows it in a frame."""
 
+_log = logging.getLogger(__name__)
 _NAME = "Offloaded state"
 _ROUTE = "offloaded-state"
 _TABS = {
@@ -40,10 +42,15 @@ class OffloadPlugin(AirflowPlugin):  # type: ignore[misc]  # Airflow ships no co
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:
-        """The application, made when the API server asks for it."""
-        from offload_backend.airflow.ui.app import create_app
+        """The application, made when the API server asks for it; none, where this Airflow has not what it needs."""
+        try:
+            from offload_backend.airflow.ui.app import create_app
 
-        return [{"app": create_app(), "url_prefix": PREFIX, "name": _NAME}]
+            return [{"app": create_app(), "url_prefix": PREFIX, "name": _NAME}]
+        except Exception:  # noqa: BLE001 - whatever it is: if this raised, the API server would not start
+            _log.exception("there is no page about offloaded state")
+            self.external_views = []
+            return []
 
 
 def _pages() -> tuple[str, ...]:

@@ -9,6 +9,10 @@ import { heads, line, waiting } from "./table.js";
 
 const LIMIT = 50;
 const TOGETHER = 4;
+const NOT_TOLD = {
+  problem: "it is not told where blobs are.",
+  hint: "Set [offload_backend] path where the API server runs, as it is set on workers, with rights to read.",
+};
 const asked = new URLSearchParams(location.search);
 const given = (name, form) => (form.test(asked.get(name) ?? "") ? asked.get(name) : undefined);
 
@@ -153,28 +157,24 @@ function drawCards(tasks, assets, about) {
   const cards = [
     card("Offloaded", offloaded.toLocaleString("en"), small(`of ${many(count, "row")}`)),
     card("In the store", el("span", { title: exactly(sum("stored")) }, bytes(sum("stored"))), small("as the refs state it")),
-    card("Past their expiry", sum("expired").toLocaleString("en"), small("removed by ", el("code", {}, "offload expire"))),
   ];
+  if (tasks)
+    cards.push(card("Past their expiry", tasks.expired.toLocaleString("en"), small("removed by ", el("code", {}, "offload expire"))));
   const run = about?.collector;
   if (about && !about.trouble)
     cards.push(card("Collector", run ? [`run ${run.runs.toLocaleString("en")}`, small(time(run.at))]
       : ["never ran", small("dead blobs stay: ", el("code", {}, "offload gc run"))]));
-  const by = scope.asset_id || scope.dag_id ? null : found.find((each) => each === tasks && each.largest.length);
-  if (by) cards.push(el("div", { class: "card wide" }, el("h2", {}, "Largest DAGs"), largest(by)));
+  if (tasks?.largest.length && !scope.dag_id)
+    cards.push(el("div", { class: "card wide" }, el("h2", {}, "Largest DAGs"), largest(tasks)));
   fill(byId("cards"), cards);
 }
 
 function drawAbout(about) {
-  const notice = byId("notice");
-  if (about?.trouble) {
-    notice.hidden = false;
-    fill(notice, el("strong", {}, "This server cannot open values: "), about.trouble.problem, el("small", {}, about.trouble.hint));
-  } else if (about && !about.location) {
-    notice.hidden = false;
-    fill(notice, 
-      el("strong", {}, "This server can list values, but not open them: "), "it is not told where blobs are.",
-      el("small", {}, "Set [offload_backend] path where the API server runs, as it is set on workers, with rights to read."));
-  }
+  const trouble = about?.trouble ?? (about && !about.location && NOT_TOLD);
+  byId("notice").hidden = !trouble;
+  if (trouble)
+    fill(byId("notice"), el("strong", {}, "This server can list values, but not open them: "), trouble.problem,
+      el("small", {}, trouble.hint));
   if (about?.location) byId("where").textContent = `Deployment ${about.deployment} · blobs below ${about.location}`;
 }
 
