@@ -15,7 +15,16 @@ from offload_backend.cli.opening import CoreStoreUrl, Deployment, Kind, has_airf
 from offload_backend.configuration import Configuration, read_configuration
 from offload_backend.diagnosis import access, bucketrules, configured, environment, ownership, places, refs
 from offload_backend.diagnosis.case import Case
-from offload_backend.diagnosis.finding import Check, Finding, Result, SkippedError, Status, UnseenError, diagnose
+from offload_backend.diagnosis.finding import (
+    Check,
+    Finding,
+    Result,
+    SkippedError,
+    Status,
+    UnseenError,
+    bounded,
+    diagnose,
+)
 from offload_backend.errors import ConfigError, without_text
 from offload_backend.location import parse_location
 
@@ -84,7 +93,8 @@ def examine(
                 Check("worker-class", partial(_about_class, configuration)),
                 Check("indirect-settings", partial(configured.about_indirect_settings, configuration)),
             ]
-            opened, problem = _opened(place)
+            # Commands and secrets backends may have to be asked, for as long as they like.
+            opened, problem = bounded(partial(_opened, place), Check.seconds, "settings")
             told += configured.told(opened.settings, configuration, _given(place))
             case = _case(opened, problem, place, configuration)
         except Exception as error:  # noqa: BLE001 - Airflow's own among them; told as a finding

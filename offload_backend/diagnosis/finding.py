@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from offload_backend.errors import ConfigError, OffloadError, without_text
 
-__all__ = ["Check", "Finding", "Fix", "Result", "SkippedError", "Status", "UnseenError"]
-__all__ += ["amount", "diagnose", "failed", "ok", "warn"]
+__all__ = ["Check", "Finding", "Fix", "Result", "SkippedError", "StalledError", "Status"]
+__all__ += ["UnseenError", "amount", "bounded", "diagnose", "failed", "ok", "warn"]
 
+_T = TypeVar("_T")
 SECONDS = 30.0
 IN_ALL = 180.0
 """Seconds after which checks that remain are skipped, whatever the others have waited for."""
@@ -68,6 +70,10 @@ class Result:
     check: str
     finding: Finding
     fixed: str = ""
+
+
+class StalledError(Exception):
+    """Something was not done in time."""
 
 
 class SkippedError(Exception):
@@ -132,27 +138,41 @@ def diagnose(
     return results
 
 
-def _examined(check: Check) -> list[Finding]:
-    """What the check told until it ended, raised, or ran out of time; then also that it did."""
-    found: list[Finding] = []
-    ended: list[Finding] = []
+def bounded(call: Callable[[], _T], seconds: float, name: str) -> _T:
+    """What ``call`` returns or raises; :class:`StalledError` when it takes longer, and then it goes on unheard."""
+    returned: list[_T] = []
+    raised: list[BaseException] = []
 
     def run() -> None:
         try:
-            found.extend(check.examine())  # one by one, so that what was told before an error counts
-        except Exception as error:  # noqa: BLE001 - told as a finding
-            ended.append(_told(error))
+            returned.append(call())
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+            raised.append(error)
 
-    thread = threading.Thread(target=copy_context().run, args=(run,), name=f"offload-{check.name}", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(run,), name=f"offload-{name}", daemon=True)
     thread.start()
-    thread.join(check.seconds)
-    if thread.is_alive():
-        slow = f"not done within {check.seconds:g} s"
-        return [*found, Finding(Status.UNKNOWN, slow, "whatever it waits for does not answer in time")]
-    return [*found, *ended] or [Finding(Status.UNKNOWN, "the check told nothing")]
+    thread.join(seconds)
+    if raised:
+        raise raised[0]
+    if not returned:
+        raise StalledError(f"not done within {seconds:g} s")
+    return returned[0]
 
 
-def _told(error: Exception) -> Finding:
+def _examined(check: Check) -> list[Finding]:
+    """What the check told until it ended, raised, or ran out of time; then also that it did."""
+    found: list[Finding] = []
+    try:
+        bounded(lambda: found.extend(check.examine()), check.seconds, check.name)
+    except StalledError as error:
+        stalled = Finding(Status.UNKNOWN, str(error), "whatever it waits for does not answer in time")
+        return [*found, stalled]  # a copy: the thread goes on
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - told as a finding; who is imported may want to exit
+        return [*found, _told(error)]
+    return found or [Finding(Status.UNKNOWN, "the check told nothing")]
+
+
+def _told(error: BaseException) -> Finding:
     if isinstance(error, SkippedError):
         return Finding(Status.SKIP, str(error))
     if isinstance(error, UnseenError):
@@ -164,10 +184,14 @@ def _told(error: Exception) -> Finding:
     # Of what others raise, the text may hold anything.
     return Finding(
         Status.UNKNOWN,
-        f"the check itself failed: {without_text(error)}",
+        f"the check itself failed: {_named(error)}",
         "nothing is known of what it was to look at",
         "report it, with the versions above",
     )
+
+
+def _named(error: BaseException) -> str:
+    return str(without_text(error)) if isinstance(error, Exception) else type(error).__name__
 
 
 def _fixed(fix: Fix) -> str:

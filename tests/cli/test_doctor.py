@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from offload_backend import connect
 from offload_backend.airflow import OffloadStateBackend
-from offload_backend.cli import opening
+from offload_backend.cli import examining, opening
 from offload_backend.cli.examining import examine
 from offload_backend.cli.main import app
 from offload_backend.corestores.sql import SqlCoreStore
@@ -508,7 +508,12 @@ def test_a_check_that_breaks_stalls_or_says_nothing_stops_no_other():
         raise RuntimeError("a secret")
 
     stalled = threading.Event()
+
+    def exits():
+        raise SystemExit(3)
+
     checks = [
+        Check("exits", exits),
         Check("breaks", breaks),
         Check("stalls", lambda: stalled.wait(60) and [], seconds=0.05),
         Check("says nothing", list),
@@ -518,6 +523,7 @@ def test_a_check_that_breaks_stalls_or_says_nothing_stops_no_other():
     results = diagnose(checks)
     stalled.set()
     assert [(each.check, each.finding.status) for each in results] == [
+        ("exits", Status.UNKNOWN),
         ("breaks", Status.OK),
         ("breaks", Status.UNKNOWN),
         ("stalls", Status.UNKNOWN),
@@ -526,6 +532,17 @@ def test_a_check_that_breaks_stalls_or_says_nothing_stops_no_other():
         ("works", Status.OK),
     ]
     assert "a secret" not in str(results)
+    assert [each.check for each in results if "not done within" in each.finding.seen] == ["stalls"]
+
+
+def test_a_configuration_that_waits_for_a_secret_is_not_waited_for(deployment, monkeypatch):
+    stalled = threading.Event()
+    monkeypatch.setattr(examining, "open_deployment", lambda *place: stalled.wait(60))
+    monkeypatch.setattr(Check, "seconds", 0.2)
+    found = examined("--path", deployment.path)
+    stalled.set()
+    assert "StalledError" in found.only("settings", "fail")["seen"]
+    assert found.code == 2
 
 
 def test_a_fix_that_fails_is_told_and_the_finding_stays():

@@ -49,11 +49,11 @@ DOCTOR = {
     ],
     ("diagnosis/finding.py", _CHECKS): [
         (
-            'f"the check itself failed: {without_text(error)}"',
-            'f"the check itself failed: {error}"',
+            "return str(without_text(error)) if",
+            "return str(error) if",
             "the text of any error is shown",
         ),
-        ("    if thread.is_alive():\n", "    if False:\n", "a check that stalls is called well"),
+        ("    thread.join(seconds)\n", "    thread.join()\n", "a check that stalls is waited for"),
     ],
     ("diagnosis/refs.py", _CHECKS): [
         ("        if not tally.complete:\n", "        if False:\n", "rows that were not looked at are called well"),
