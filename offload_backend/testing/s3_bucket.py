@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.request import getproxies
 
 import pytest
 from boto3.session import Session
@@ -63,7 +64,8 @@ def fresh_bucket(endpoint_url: str, no_file: str) -> Iterator[S3Bucket]:
             patch.delenv(name, raising=False)
         here = {"AWS_ENDPOINT_URL_S3": endpoint_url, "AWS_EC2_METADATA_DISABLED": "true"}
         files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), no_file)
-        for name, value in {**_KEYS, **here, **files}.items():
+        past_proxies = dict.fromkeys(("NO_PROXY", "no_proxy"), f"{getproxies().get('no', '')},127.0.0.1")
+        for name, value in {**_KEYS, **here, **files, **past_proxies}.items():
             patch.setenv(name, value)
         client = Session().client("s3", endpoint_url=endpoint_url)
         bucket = S3Bucket(f"offload-{uuid.uuid4().hex}", endpoint_url, client)

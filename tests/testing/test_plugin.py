@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -260,6 +261,15 @@ class TestOnS3:
 
     def test_a_bucket_is_empty(self, offload_s3):
         assert offload_s3.keys() == []
+
+    def test_a_proxy_is_passed_by(self, monkeypatch, request):
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv("no_proxy", "internal")
+        state, bucket = request.getfixturevalue("offload_state"), request.getfixturevalue("offload_s3")
+        state.task().store.set("key", 1)
+        assert len(bucket.keys()) == 1
+        assert os.environ["NO_PROXY"] == "internal,127.0.0.1"
 
     def test_the_environment_is_enough(self, offload_s3):
         import boto3
