@@ -65,15 +65,19 @@ def test_training_goes_on_from_the_checkpoint(airflow: Airflow) -> None:
     assert row.ref.startswith("file://")
 
 
-def test_the_last_three_checkpoints_are_kept_and_gone_back_to(airflow: Airflow) -> None:
+def test_the_last_three_checkpoints_are_kept_and_gone_back_to(airflow: Airflow, state_folder: Path) -> None:
     pytest.importorskip("numpy")
     where = at("keep_last_three", "checkpoint.offer(model)", 55)
     run, _, result = killed_and_tried_again(airflow, "keep_last_three", where)
-    undisturbed = airflow.run("keep_last_three").result("train")
-    assert result == {**undisturbed, "began_at": 50}
+    undisturbed = airflow.run("keep_last_three")
+    assert result == {**undisturbed.result("train"), "began_at": 50}
     assert len(result["saved"]) == 3
     assert result["rate"] < 2  # it went back, where it would have grown beyond
     assert len(rows(airflow, run)) == 1 + 3
+    blobs = [path.parts for path in state_folder.rglob("*.zst")]
+    assert sum(undisturbed.run_id in parts for parts in blobs) == 3
+    # What the killed attempt saved, and the next one did not read, is the collector's.
+    assert sum(run.run_id in parts for parts in blobs) == 3 + 2
 
 
 def test_pages_are_not_fetched_again_and_none_is_missing_or_there_twice(airflow: Airflow) -> None:
