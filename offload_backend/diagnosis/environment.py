@@ -135,9 +135,9 @@ def _needs(settings: Settings, core_store: str) -> Iterator[tuple[str, str, str]
             if settings.transport == "fsspec":
                 yield "s3fs", "offload-backend[s3]", "transport = fsspec"
         if scheme == "gs":
-            yield "gcsfs", "gcsfs", "gs:// paths"
+            yield "gcsfs", "offload-backend[gcs]", "gs:// paths"
         if scheme == "abfs":
-            yield "adlfs", "adlfs", "abfs:// paths"
+            yield "adlfs", "offload-backend[azure]", "abfs:// paths"
     if settings.encryption_keys:
         yield "cryptography", "offload-backend[encryption]", "encryption_keys"
     if any(place.kind == "kms" for place in key_places(settings.encryption_keys)):

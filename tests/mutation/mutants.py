@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tests.mutation.of_adapters import ADAPTERS
 from tests.mutation.of_blobs import BLOBS
 from tests.mutation.of_checkpointer import CHECKPOINTER
+from tests.mutation.of_clouds import CLOUDS
 from tests.mutation.of_collector import COLLECTOR
 from tests.mutation.of_doctor import DOCTOR
 from tests.mutation.of_encryption import ENCRYPTION
@@ -59,6 +60,7 @@ MUTANTS = [
         ADAPTERS,
         BLOBS,
         CHECKPOINTER,
+        CLOUDS,
         ENCRYPTION,
         FAULTS,
         HOSTILE,

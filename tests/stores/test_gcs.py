@@ -7,6 +7,7 @@ import traceback
 
 import pytest
 import requests
+from gcsfs.core import GCSFileSystem
 
 from offload_backend import connect
 from offload_backend.errors import BlobCorruptError, BlobNotFoundError, StoreError
@@ -68,6 +69,11 @@ class TestGcs(BlobStoreContract):
     @pytest.fixture
     def raw(self, raw):
         return raw
+
+
+def test_the_driver_is_the_one_that_does_not_ask_for_a_layout(store):
+    """The other asks by gRPC, and waits for a minute where nobody answers to it."""
+    assert type(store._filesystem) is GCSFileSystem
 
 
 def test_every_small_operation_is_one_request_and_none_asks_for_the_bucket(server, store):
