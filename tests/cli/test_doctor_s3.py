@@ -69,34 +69,42 @@ def test_options_of_s3fs_alone_hide_the_bucket_and_nothing_else(doctor, bucket, 
     assert {"identity", "abort", "versioning", "rules", "abort-rule", "uploads"} <= found.with_status("unknown")
 
 
-@pytest.mark.parametrize(
-    ("rule", "retention", "status"),
-    [
-        ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 7}}, "30", "fail"),
-        ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 60}}, "30", "warn"),
-        ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 60}}, "90", "fail"),
-        ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 60}}, "0", "fail"),
-        ({"Prefix": "state/", "Expiration": {"Days": 7}}, "30", "fail"),
-        ({"Filter": {"Prefix": f"{OURS}task/etl/"}, "Expiration": {"Days": 7}}, "30", "fail"),
-        (
-            {"Filter": {"Prefix": ""}, "Expiration": {"Date": datetime(2030, 1, 1, tzinfo=timezone.utc)}},
-            "30",
-            "fail",
-        ),
-        ({"Filter": {"Prefix": "other/"}, "Expiration": {"Days": 7}}, "30", "ok"),
-        ({"Filter": {"Prefix": "state/v1/staging/"}, "Expiration": {"Days": 7}}, "30", "ok"),
-        ({"Filter": {"Tag": {"Key": "a", "Value": "b"}}, "Expiration": {"Days": 7}}, "30", "ok"),
-        ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 7}, "Status": "Disabled"}, "30", "ok"),
-        ({"Filter": {"Prefix": ""}, "Transitions": [{"Days": 9, "StorageClass": "GLACIER"}]}, "30", "fail"),
-        ({"Filter": {"Prefix": ""}, "Transitions": [{"Days": 9, "StorageClass": "GLACIER_IR"}]}, "30", "ok"),
-    ],
-)
-def test_rules_that_would_delete_or_archive_live_blobs(*, doctor, bucket, monkeypatch, rule, retention, status):
+HARMLESS = {
+    "other": {"Filter": {"Prefix": "other/"}, "Expiration": {"Days": 7}},
+    "another deployment": {"Filter": {"Prefix": "state/v1/staging/"}, "Expiration": {"Days": 7}},
+    "tagged": {"Filter": {"Tag": {"Key": "a", "Value": "b"}}, "Expiration": {"Days": 7}},
+    "off": {"Filter": {"Prefix": ""}, "Expiration": {"Days": 7}, "Status": "Disabled"},
+    "at once readable": {"Filter": {"Prefix": ""}, "Transitions": [{"Days": 9, "StorageClass": "GLACIER_IR"}]},
+}
+HARMFUL = {
+    "all": {"Filter": {"Prefix": ""}, "Expiration": {"Days": 7}},
+    "old form": {"Prefix": "state/", "Expiration": {"Days": 7}},
+    "some": {"Filter": {"Prefix": f"{OURS}task/etl/"}, "Expiration": {"Days": 7}},
+    "large": {
+        "Filter": {"And": {"Prefix": "state/", "ObjectSizeGreaterThan": 1000}},
+        "Expiration": {"Days": 7},
+    },
+    "one day": {"Filter": {"Prefix": ""}, "Expiration": {"Date": datetime(2030, 1, 1, tzinfo=timezone.utc)}},
+    "archive": {"Filter": {"Prefix": ""}, "Transitions": [{"Days": 9, "StorageClass": "GLACIER"}]},
+}
+
+
+def test_rules_that_would_delete_or_archive_live_blobs_and_those_that_would_not(doctor, bucket):
+    with_rules(bucket, *({"ID": name, **rule} for name, rule in HARMLESS.items()))
+    doctor().only("rules", "ok")
+    with_rules(bucket, *({"ID": name, **rule} for name, rule in (HARMLESS | HARMFUL).items()))
+    found = doctor()
+    assert found.code == 1
+    rules = found.all("rules")
+    assert {each["seen"].split("'")[1]: each["status"] for each in rules} == dict.fromkeys(HARMFUL, "fail")
+    assert all(OURS in each["mend"] for each in rules)
+
+
+@pytest.mark.parametrize(("retention", "status"), [("30", "warn"), ("90", "fail"), ("0", "fail")])
+def test_an_expiration_is_compared_with_how_long_rows_live(doctor, bucket, monkeypatch, retention, status):
     monkeypatch.setenv("AIRFLOW__STATE_STORE__DEFAULT_RETENTION_DAYS", retention)
-    with_rules(bucket, {"ID": "mine", **rule})
-    found = doctor().only("rules", status)
-    assert ("mine" in found["seen"]) == (status != "ok")
-    assert status != "fail" or OURS in found["mend"]
+    with_rules(bucket, {"ID": "mine", "Filter": {"Prefix": ""}, "Expiration": {"Days": 60}})
+    assert "'mine'" in doctor().only("rules", status)["seen"]
 
 
 @pytest.mark.parametrize(
