@@ -26,6 +26,7 @@ from offload_backend.errors import UnreadableBlobError
 from offload_backend.inventory import reading
 from offload_backend.inventory.rendering import MOST_PARTS, rendering
 from offload_backend.settings import Settings
+from offload_backend.stores.local import LocalBlobStore
 from offload_backend.stores.opening import open_store
 from tests.cli.looked_at import FIT, HISTORY, PART, State, damage
 
@@ -110,6 +111,19 @@ def test_what_is_damaged_does_not_come_out_and_the_exit_code_is_5(state):
         assert state.offload("cat", "--key", "history", "--raw").exit_code == 5
     blob.unlink()
     assert state.offload("cat", "--key", "history").exit_code == 5
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [lambda data: data[:-10], lambda data: data[:250], lambda data: data + b"x", lambda data: data[:-1] + b"x"],
+    ids=["no end", "no frames", "more", "another end"],
+)
+def test_a_store_that_gives_other_bytes_than_it_has_is_not_believed(state, monkeypatch, spoilt):
+    whole = LocalBlobStore.get
+    monkeypatch.setattr(LocalBlobStore, "get", lambda store, name: iter([spoilt(b"".join(whole(store, name)))]))
+    done = state.offload("cat", "--key", "history", "--raw")
+    assert done.exit_code == 5
+    assert state.blob("history").read_bytes().startswith(done.stdout_bytes)
 
 
 def test_json_of_any_size_takes_little_memory(state):

@@ -107,6 +107,15 @@ def test_a_damaged_header_or_seal_is_exit_code_5(state, at):
     assert shown(state, "--key", "history", code=5)["error"]["type"] == "BlobCorruptError"
 
 
+def test_a_header_that_was_forged_is_not_believed(state):
+    blob = state.blob("history")
+    stored = blob.read_bytes()
+    blob.write_bytes(stored.replace(b'"created":"20', b'"created":"19', 1))
+    assert len(blob.read_bytes()) == len(stored)
+    assert blob.read_bytes() != stored
+    assert shown(state, "--key", "history", code=5)["error"]["type"] == "BlobCorruptError"
+
+
 @pytest.mark.parametrize("change", [lambda data: data + b"x", lambda data: b"x" + data, lambda data: data[:-1]])
 def test_a_blob_of_another_length_is_exit_code_5(state, change):
     blob = state.blob("history")
