@@ -9,13 +9,15 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from opentelemetry import trace
 
 from offload_backend import connect
-from offload_backend.errors import BlobCorruptError, BlobNotFoundError, UnsupportedValueError
+from offload_backend.errors import BlobCorruptError, BlobNotFoundError, ForeignRefError, UnsupportedValueError
 from offload_backend.observation.observer import Observer
+from offload_backend.observation.operation import current, note_retry
 from offload_backend.ref import parse_ref
 from tests.fault_proxy import FaultProxy
 
@@ -289,3 +291,28 @@ def test_the_ref_of_an_operation_is_the_one_that_is_returned(telemetry, stores):
     address = stores.task_store("d", "r", "t")._namespace.address
     text = json.loads(values.write(BIG, address, "k"))["__airflow_state_ref__"]
     assert telemetry.facts("offload")[0]["url"] == parse_ref(text).url
+
+
+def test_of_a_ref_that_is_not_believed_no_more_is_told_than_its_error_shows(telemetry, stores, caplog):
+    task = stores.task_store("d", "r", "t")
+    task.set("k", BIG)
+    namespace = task._namespace
+    row = namespace._core_store.get(namespace.address, "k")
+    (own,) = telemetry.facts("offload")
+    forged = row.text.replace(own["url"], "s3://user:canary-password@host/x.json.zst")
+    with caplog.at_level(logging.DEBUG), pytest.raises(ForeignRefError):
+        namespace._values.read(replace(row, text=forged))
+    (told,) = telemetry.facts("resolve")
+    assert told.keys() == {"outcome", "retries", "url", "error.type"}
+    assert "canary-password" not in str(told) + caplog.text
+
+
+def test_what_is_noted_outside_of_an_operation_is_nobodys(telemetry, stores):
+    task = stores.task_store("d", "r", "t")
+    task.set("k", BIG)
+    with pytest.raises(TypeError):
+        task.set("k", object())
+    assert current.get() is None
+    note_retry("SlowDown")
+    task.get("k")
+    assert [facts["retries"] for facts in telemetry.facts("resolve")] == [0]
