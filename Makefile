@@ -16,7 +16,7 @@ UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test test-long test-versions load soak fuzz mutants bench bench-curves bench-types bench-quick compare readme lint format lock clean
+.PHONY: help demo test test-long test-versions load soak fuzz mutants bench bench-curves bench-types bench-quick compare docs docs-serve readme lint format lock clean
 
 # Airflow compiles for seconds in every process that may not keep what it compiled;
 # and another environment's paths and pip options have no business in ours.
@@ -72,8 +72,14 @@ bench-types: $(VENV)/.bench $(VENVGO)/.go ## arrays, frames, models; and what th
 	@$(PY) -m benchmarks.types
 	@$(PY) -m benchmarks.incremental
 
-compare: $(VENV)/.test ## run the comparison with common-io and write its table into the README
+compare: $(VENV)/.test ## run the comparison with common-io and write its table into docs/comparison.md
 	@$(PY) -m tests.peer.table
+
+docs: $(VENV)/.test ## the documentation as a site, in build/site
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet && echo "build/site/index.html"
+
+docs-serve: $(VENV)/.test ## the same, shown while it is written
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve $(ARGS)
 
 readme: $(VENV)/.test ## write the tables of settings and refusals anew
 	@$(PY) -m tests.readme

@@ -42,7 +42,7 @@ class Configuration:
         return _expanded(text).strip()
 
     def places(self, section: str, option: str) -> list[str]:
-        """Where the option is set, the one that counts first; never to what. Commands and secrets are among them."""
+        """Where the option is set, the one that counts first; never to what. Commands and secrets are told, too."""
         variable, lines = f"{_section_prefix(section)}{option.upper()}", self.sections.get(section, {})
         found = [f"{variable}{end.upper()}" for end in _ENDINGS if f"{variable}{end.upper()}" in self.environment]
         return found + [f"{self.file} [{section}] {option}{end}" for end in _ENDINGS if f"{option}{end}" in lines]

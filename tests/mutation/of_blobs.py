@@ -96,8 +96,8 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             _GIVE_UP,
             (
                 "                    each.result()\n            except BaseException:\n"
-                "                pool.shutdown(wait=False, cancel_futures=True)\n                pool._threads.clear()\n"
-                "                raise\n"
+                "                pool.shutdown(wait=False, cancel_futures=True)\n"
+                "                pool._threads.clear()\n                raise\n"
             ),
             "targets are written to after an error",
         ),
