@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
+from uuid import UUID
 
 import pytest
 
+from offload_backend.address import AssetAddress, TaskAddress, blob_scope
 from offload_backend.errors import ConfigError
 from offload_backend.lifecycle.migrate import MovingIn
 from offload_backend.lifecycle.migrate_out import MovingToCommonIo, MovingToPlainRows
-from offload_backend.peervalue import read_peer_value
+from offload_backend.peervalue import new_peer_name, peer_scopes, read_peer_value
 from offload_backend.row import envelope
 from tests.lifecycle.migrating import HERE, MAPPED, OLD, ORDERS, PEER, TASK, Estate, before
 
@@ -198,6 +200,26 @@ class TestToCommonIo:
         report = to_peer(estate)
         assert (report.failures, report.wanted.rows) == (1, 0)
         assert estate.value("a") == (1, 2)
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            TaskAddress("d", "r", "t", 3, UUID(int=5)),
+            TaskAddress("a/b", "scheduled__2026-01-01T00:00:00+00:00", "t.é", 0),
+            TaskAddress("assets", "r", "t"),
+            AssetAddress(name="a/b"),
+            AssetAddress(uri="s3://a/b?c#d"),
+        ],
+        ids=str,
+    )
+    def test_whose_an_object_is_can_be_told_from_its_name(self, address):
+        """By workers of ours, who read it under ``isolation = state``."""
+        name = new_peer_name(address, "key/é.gz", "gzip")
+        assert blob_scope(address, "")[0] in peer_scopes(name)
+        estate = Estate()
+        estate.set("key/é.gz", VALUE, address)
+        assert to_peer(estate).done.rows == 1
+        assert estate.value("key/é.gz", address) == VALUE
 
     def test_what_a_task_sets_meanwhile_wins_and_the_object_goes(self):
         estate = Estate()

@@ -60,7 +60,7 @@ REWRITING = {
         ),
         ("with self._large if need.weight > LARGE else", "with", "large blobs are copied side by side"),
     ],
-    ("lifecycle/named.py", _TESTS_3): [
+    ("lifecycle/named.py", _TESTS_1): [
         ("    return blob if blob and blob.is_of(found) else None", "    return blob", "a copied ref is rewritten"),
     ],
     ("lifecycle/superseded.py", _TESTS_1): [
