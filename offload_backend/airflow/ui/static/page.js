@@ -185,6 +185,7 @@ function drawTools() {
   byId("tabs").hidden = Boolean(fixed);
   if (!fixed) fill(byId("tabs"), tabs);
   byId("kept").value = view.kept;
+  byId("filter").placeholder = `Filter by key, ${view.kind === "tasks" ? "DAG, run or task" : "asset or URI"}`;
 }
 
 /** Everything but the rows. What may not be seen is left out. */
