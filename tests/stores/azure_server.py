@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ __all__ = ["AzureServer", "RawAzure", "azure_server", "find_azurite"]
 
 ACCOUNT = "testaccount"
 KEY = base64.b64encode(b"a key that only this server takes").decode()
-_MAIN = Path(__file__).parents[2] / ".venv-azurite/node_modules/azurite/dist/src/blob/main.js"
+# Beside the environment that runs the tests, which also runs those of copies of this repository.
+_MAIN = Path(sys.executable).parents[2] / ".venv-azurite/node_modules/azurite/dist/src/blob/main.js"
 _VERSION = "2021-12-02"
 
 
