@@ -103,7 +103,7 @@ class Checkpointer:
         self._total: int | None = None
         self._line: list[_Saved] | None = None
         """The checkpoints that the state descends from; ``None`` before ``resume``."""
-        self._named: list[_Saved] = []
+        self._named: set[_Saved] = set()
         """What the progress in the store names, or may name."""
 
     @property
@@ -124,6 +124,8 @@ class Checkpointer:
         one to go on from instead is not decided here.
         """
         named = self._read_progress()
+        if self._named and not named:
+            raise _error("the progress that was written before is gone", self._name, named)
         chosen = [saved for saved in named if step in (None, saved.step)]
         if chosen:
             state: _T = self._read(chosen[-1], named)
@@ -132,7 +134,8 @@ class Checkpointer:
             state, line = start(), []
         else:
             raise _error(f"there is no checkpoint after {step} steps", self._name, named)
-        self._named, self._line = named, line
+        self._named |= {*named}
+        self._line = line
         self._step = self._saved_step = line[-1].step if line else 0
         self._state = None
         self._due_at = self._clock() + self._seconds
@@ -152,7 +155,7 @@ class Checkpointer:
             done = self._step
             yield item
             if self._step != done + 1:
-                raise RuntimeError(f"offer the state once for each item, not {self._step - done} times")
+                raise RuntimeError("offer the state once for each item; to go back, loop by `step` instead")
 
     def offer(self, state: Any) -> None:
         """One more step is done, and this is the state after it: save it if a checkpoint is due.
@@ -176,10 +179,10 @@ class Checkpointer:
         self._set(self._key_of(saved), {"step": saved.step, "state": self._state})
         # A write that fails may have been carried out, and no slot that the progress may name is written to. To
         # read it again would not do: after a time-out, Airflow may give an older answer to the next question.
-        self._named = [*self._named, saved]
+        self._named.add(saved)
         self._set(self._name, self._progress(line))
-        dropped = [other for other in self._named if other not in line]
-        self._named = self._line = line
+        dropped = sorted(self._named.difference(line))
+        self._named, self._line = {*line}, line
         self._saved_step, self._state = saved.step, None
         self._due_at = self._clock() + self._seconds
         for other in dropped:
@@ -190,8 +193,8 @@ class Checkpointer:
 
         ``[state_store] clear_on_success`` does as much for a task that succeeds.
         """
-        named = [*self._read_progress(), *self._named]
-        self._line, self._named, self._state = None, [], None
+        named = self._named.union(self._read_progress())
+        self._line, self._named, self._state = None, set(), None
         self._step = self._saved_step = 0
         self._store.delete(self._name)
         for slot in sorted({*range(self._keep + 1), *(saved.slot for saved in named)}):
