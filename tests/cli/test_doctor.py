@@ -20,7 +20,9 @@ from offload_backend.cli.main import app
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.diagnosis import environment
 from offload_backend.diagnosis.finding import Check, Fix, SkippedError, Status, diagnose, ok, warn
-from offload_backend.row import row_text
+from offload_backend.row import open_envelope, row_text
+from offload_backend.settings import Settings
+from offload_backend.signature import Signatures
 from offload_backend.stores.local import LocalBlobStore
 from tests.cli.deployments import TASK
 from tests.cli.doctors import examined
@@ -411,6 +413,49 @@ def test_refs_that_are_not_as_a_setting_demands(doctor, deployment, monkeypatch)
     monkeypatch.delenv(f"{OWN}UNENCRYPTED_BLOBS")
     monkeypatch.setenv(f"{OWN}MAX_VALUE_BYTES", "50")
     assert "max_value_bytes" in doctor().only("refs", "fail")["mend"]
+
+
+def test_refs_that_are_signed_with_a_key_that_is_not_there(doctor, deployment, monkeypatch):
+    monkeypatch.setenv("THE_KEY", KEY)
+    signed = Signatures(Settings(signing_keys=("s0=env:THE_KEY",)))
+    rows = SqlCoreStore(deployment.core_store)
+    (row,) = list(rows.rows())
+    rows.set(TASK, row.key, row_text(signed.signed(open_envelope(json.loads(row.text)))), expires_at=None)
+    rows.close()
+    doctor().only("refs", "ok")
+    monkeypatch.setenv(f"{OWN}SIGNING_KEYS", "s1=env:THE_KEY")
+    assert "s0=<source>" in doctor().only("refs", "fail")["mend"]
+
+
+def test_rows_of_any_form_on_many_pages(doctor, deployment, monkeypatch):
+    monkeypatch.setattr("offload_backend.diagnosis.refs._PAGE", 2)
+    rows = SqlCoreStore(deployment.core_store)
+    for number, text in enumerate(["1", '"__airflow_state_ref__"', '{"__airflow_state_ref__": 1}', "[" * 50_000]):
+        rows.set(TASK, f"key {number}", text, expires_at=None)
+    rows.set(TASK, "broken", row_text("s3://bucket/v1#what=1"), expires_at=None)
+    rows.close()
+    deployment.set("another")
+    found = doctor().only("refs", "fail")
+    assert ("1 ref" in found["seen"], "break the grammar" in found["means"]) == (True, True)
+
+
+def test_a_replica_is_warned_of(doctor, deployment):
+    found = doctor("--core-store", f"sqlite:///file:{deployment.directory}/state.db?mode=ro&uri=true")
+    assert found.statuses("core-store") == ["ok", "warn"]
+    assert found.statuses("owner")[0] == "warn"
+    assert found.code == 0
+
+
+def test_no_path_at_all(deployment):
+    found = examined("--core-store", f"airflow+{deployment.core_store}")
+    assert "AIRFLOW__OFFLOAD_BACKEND__PATH" in found.only("path", "fail")["mend"]
+    assert found.code == 2
+
+
+def test_all_together_take_no_longer_than_they_may(monkeypatch):
+    monkeypatch.setattr("offload_backend.diagnosis.finding.IN_ALL", -1.0)
+    (result,) = diagnose([Check("late", lambda: [ok("well")])])
+    assert result.finding.status is Status.SKIP
 
 
 def test_what_the_peer_has_left(doctor, deployment, monkeypatch):

@@ -163,6 +163,27 @@ def test_uploads_that_nobody_finished_are_aborted_when_asked_to_and_only_ours(do
     assert sorted(bucket.unfinished_uploads()) == sorted(f"state/{name}" for name in foreign)
 
 
+def test_uploads_on_many_pages(doctor, bucket, fault_proxy):
+    begun(bucket, BLOB)
+    pages = [b"</IsTruncated><NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"]
+
+    def first_goes_on(status, headers, body):
+        if b"<ListMultipartUploadsResult" in body and pages:
+            body = body.replace(b"<IsTruncated>false</IsTruncated>", b"<IsTruncated>true" + pages.pop())
+        return status, headers, body
+
+    fault_proxy.change("ListObjectsV2", first_goes_on, times=0)
+    fault_proxy.answer("HeadBucket", 200, "", times=0, Date=dated(datetime.now(timezone.utc)))
+    found = doctor(endpoint_url=fault_proxy.url)
+    assert "2 unfinished uploads" in found.only("uploads", "warn")["seen"], "the same again, on the second page"
+    assert any("key-marker=k" in request.path for request in fault_proxy.requests)
+    bucket.client.abort_multipart_upload(
+        Bucket=bucket.name,
+        Key=f"state/{BLOB}",
+        UploadId=bucket.client.list_multipart_uploads(Bucket=bucket.name)["Uploads"][0]["UploadId"],
+    )
+
+
 def edited(pattern, text):
     """An edit of an answer's body."""
     return lambda status, headers, body: (status, headers, re.sub(pattern, text, body))

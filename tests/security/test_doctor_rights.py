@@ -85,6 +85,19 @@ def test_the_right_that_is_missing_is_named_and_no_other(doctor, guarded, right,
     assert len(guarded.objects()) == (1 if check == "delete" else 0)
 
 
+def test_an_old_location_that_may_not_be_read_is_not_called_well(doctor, guarded, monkeypatch):
+    monkeypatch.setenv(f"{OWN}READ_PATHS", f"s3://{guarded.name}/elsewhere")
+    assert "s3:GetObject" in doctor(WORKER).only("read-paths", "unknown")["mend"]
+
+
+def test_without_the_right_to_see_parts_their_size_is_not_told(doctor, guarded):
+    key = "airflow-state/v1/default/task/etl/run/load/-1/key/01999999-9999-7aaa-8bbb-cccccccccc00.json.zst"
+    guarded.server.client("s3").create_multipart_upload(Bucket=guarded.name, Key=key)
+    policy = without(without(DOCTOR, "s3:ListMultipartUploadParts"), "s3:AbortMultipartUpload")
+    assert "may not be seen" in doctor(policy).only("uploads", "warn")["seen"]
+    assert "0 uploads aborted" in doctor(policy, "--fix").only("uploads", "warn")["fixed"]
+
+
 def test_credentials_that_are_not_known_are_a_failure_once(doctor, guarded, monkeypatch, transport):
     monkeypatch.setattr(
         type(guarded),
