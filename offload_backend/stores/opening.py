@@ -86,7 +86,10 @@ def _open_fsspec(url: StorageUrl, settings: Settings) -> BlobStore:
             hint=f"{package} where values are read and written, or correct [offload_backend] path",
         ) from error
     options = _s3fs_options(settings) if url.scheme == "s3" else settings.options
-    options = {"skip_instance_cache": True, "use_listings_cache": False, **options}
+    defaults: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+    if url.scheme == "gs":
+        defaults["consistency"] = "md5"  # gcsfs compares nothing by itself with what arrived
+    options = {**defaults, **options}
     try:
         filesystem = kind(**options)
     except Exception as error:  # noqa: BLE001 - drivers have no base class in common, and some look for credentials

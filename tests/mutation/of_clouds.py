@@ -19,6 +19,14 @@ CLOUDS = {
             "        raise opening_error(error, url.scheme, str(url)) from error\n",
             "a driver that cannot be made quotes the token",
         ),
+        ('        defaults["consistency"] = "md5"', "        pass", "what arrives at Google is not compared"),
+    ],
+    ("stores/fsspec.py", _GCS): [
+        (
+            "if second is None and not (self._is_google and _GCSFS_BOUNDARY in first):",
+            "if second is None:",
+            "gcsfs cuts a blob that holds its own boundary",
+        ),
     ],
     ("stores/fsspec_errors.py", _GCS): [
         (

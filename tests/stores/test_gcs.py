@@ -99,6 +99,21 @@ def test_a_long_blob_is_one_upload_that_shows_nothing_before_its_end(server, sto
     assert [each for each in server.operations if each != "list"] == ["begin", "send", "send", "send"]
 
 
+def test_a_blob_may_hold_what_gcsfs_puts_between_the_parts_of_a_request(store, raw):
+    """What follows it would be lost, and nobody would be told."""
+    data = b"x\n--==0==\nContent-Type: text/plain\n\ny\n--==0==--\nz"
+    store.put("v1/blob", [data])
+    assert raw.get("v1/blob") == data
+    assert b"".join(store.get("v1/blob")) == data
+
+
+@pytest.mark.parametrize("size", [1, 11 * MIB])
+def test_what_arrives_damaged_is_an_error(store, at_once, monkeypatch, size):
+    monkeypatch.setattr("gcp_storage_emulator.handlers.objects._md5", lambda _: "AAAAAAAAAAAAAAAAAAAAAA==")
+    with pytest.raises(StoreError, match="ChecksumError"):
+        store.put("v1/blob", [b"x" * size])
+
+
 @pytest.mark.parametrize("refused", ["begin", "send"])
 def test_an_upload_that_is_refused_is_given_up_and_never_published_later(server, store, raw, refused):
     server.refuse(refused, 403)
