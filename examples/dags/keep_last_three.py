@@ -37,7 +37,8 @@ with DAG("keep_last_three", schedule=None, default_args={"retries": 3}):
                 loss = learn(model)
                 if loss > model["loss"]:  # diverged: its changes are not offered, so they are in no checkpoint
                     rate = model["rate"] / 4
-                    model = checkpoint.resume(start=new_model, step=checkpoint.saved_steps[0])
+                    oldest = min(checkpoint.saved_steps, default=None)
+                    model = checkpoint.resume(start=new_model, step=oldest)
                     model["rate"] = rate
                     continue
                 model["loss"] = loss
