@@ -111,7 +111,7 @@ class Observer:
 
 
 def _matters(operation: Operation) -> bool:
-    """Whether people should see it: in Airflow, a line costs a tenth of what a small blob does."""
+    """Whether people should see it: in Airflow, a line costs up to a tenth of what a small blob does."""
     raw = operation.ref.raw if isinstance(operation.ref, BlobRef) else 0
     return raw >= _LARGE or operation.seconds >= _LONG or bool(operation.retries)
 
