@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from offload_backend.cli.collecting import Place
 from offload_backend.cli.opening import CoreStoreUrl, Deployment, Kind, has_airflow, open_deployment
-from offload_backend.configuration import Configuration, read_configuration
+from offload_backend.configuration import Configuration, data_directory, read_configuration
 from offload_backend.diagnosis import access, bucketrules, configured, environment, ownership, places, refs
 from offload_backend.diagnosis.case import Case
 from offload_backend.diagnosis.finding import (
@@ -37,6 +38,7 @@ __all__ = ["Examination", "examine"]
 PATIENCE = timedelta(seconds=10)
 """How long one request to the store may go on here, if ``give_up_after`` is not less."""
 _CONNECT, _READ = 5.0, 10.0
+_CONTEXT = "_AIRFLOW_PROCESS_CONTEXT"
 SECONDS = {"refs": refs.SECONDS, "uploads": 60.0}
 """What checks of many requests have, instead of half a minute."""
 
@@ -84,7 +86,7 @@ def examine(
     that are old are removed, and a missing directory is made. What is printed meanwhile goes to stderr.
     """
     place = Place(path, core_store, deployment)
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), _as_it_was():
         told: list[configured.Told] = []
         checks = [Check("versions", environment.about_versions), Check("forks", environment.about_forks)]
         try:
@@ -146,7 +148,20 @@ def _opened(place: Place) -> tuple[Deployment, ConfigError | None]:
         return open_deployment(*place), None
     except ConfigError as error:
         settings = _settings(_given_values(place))  # raises where it is not the rows
+        if not settings.path and not has_airflow():  # where connect() would begin
+            settings = settings.replaced({"path": str(data_directory() / "blobs")})
         return Deployment(settings, CoreStoreUrl(Kind.AIRFLOW, "")), error
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """In a task, too, what opens an operator's connections says in the environment that this were a server."""
+    before = os.environ.get(_CONTEXT)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_CONTEXT, None)
 
 
 def _settings(changes: dict[str, object]) -> Settings:

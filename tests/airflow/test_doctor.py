@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 CONNECTION = "kept_by_the_server"
 EXAMINE = """
+import os
 from offload_backend.cli.examining import examine
-result = examine().as_json()
+before = dict(os.environ)
+result = {**examine().as_json(), "environment": dict(os.environ) == before}
 """
 
 
@@ -82,6 +84,7 @@ def test_a_connection_that_only_the_server_has_is_seen_where_it_can_be(
     document = run.result("sync")
     found = by_check(document)
     assert document["code"] == 0, document
+    assert document["environment"], "what the task starts next is no server"
     for check in ("path", "put", "get", "range", "list", "delete", "worker-class", "identity"):
         assert statuses(found, check) == ["ok"], found[check]
     assert statuses(found, "core-store") == ["unknown"]

@@ -601,6 +601,24 @@ def test_a_fix_that_fails_is_told_and_the_finding_stays():
     assert diagnose([check])[0].fixed == ""
 
 
+def test_no_run_of_the_collector_looks_at_a_probe(deployment):
+    deployment.set("checkpoint")
+    before = deployment.as_json("verify")
+    probe = deployment.directory / "blobs/v1/default/_gc/doctor/01999999-9999-7aaa-8bbb-cccccccccc00.json"
+    probe.parent.mkdir()
+    probe.write_text("{}")
+    assert deployment.as_json("verify") == before
+    assert deployment.offload("gc", "run", "--delete").exit_code == 0
+    assert probe.exists()
+
+
+def test_where_nothing_was_ever_stored_nothing_is_made(no_configuration, standalone, tmp_path):
+    found = examined()
+    assert found.statuses("path") == ["ok", "warn"]
+    assert found.code == 0
+    assert not (tmp_path / "data").exists()
+
+
 def test_without_any_configuration_it_examines_what_connect_uses(no_configuration, standalone, tmp_path):
     with connect() as stores:
         stores.task_store("dag", "run", "task").set("key", "x" * 100_000)
