@@ -24,9 +24,6 @@ from offload_backend.blobfile import (
     BlobFile,
     SealedBlob,
     digest_of,
-    most_raw_bytes,
-    most_sealed_bytes,
-    most_stored_bytes,
     read_whole,
 )
 from offload_backend.blobstore import BlobStore, Buffer, CopiesRanges, CopiesRefusedError
@@ -37,12 +34,12 @@ from offload_backend.errors import (
     ForeignRefError,
     OffloadError,
     StoreError,
-    UnreadableBlobError,
     UnsupportedValueError,
     without_text,
 )
 from offload_backend.isolation import IsOwn
 from offload_backend.knownrefs import Row
+from offload_backend.memorylimit import refuse_large
 from offload_backend.observation.operation import note_copied, noted
 from offload_backend.recent import RecentBlobs
 from offload_backend.ref import BlobRef, PeerRef, format_ref
@@ -181,7 +178,7 @@ class Blobs:
         return self._source(ref, store, name, self._stores.blob_named(name))
 
     def _source(self, ref: BlobRef, store: BlobStore, name: str, blob: BlobName) -> Source:
-        self._refuse_large(ref)
+        refuse_large(self._settings, ref)
         refuse_unencrypted(self._settings, ref)
         if ref.frames == "zstd":
             whole = read_whole(store.get(name), size=ref.size, raw=ref.raw, sha256=ref.digest, blob_id=blob.id)
@@ -204,16 +201,6 @@ class Blobs:
 
             self._keyring = Keyring("encryption_keys", self._settings.encryption_keys, self._settings)
         return self._keyring
-
-    def _refuse_large(self, ref: BlobRef) -> None:
-        """Nothing is allocated for a ref that claims more than may be, or than its own facts allow."""
-        impossible = ref.size > most_stored_bytes(ref.raw) or ref.seal > most_sealed_bytes(ref.raw)
-        impossible = impossible or ref.raw > most_raw_bytes(ref.size)
-        if ref.raw > self._settings.max_value_bytes or impossible:
-            raise UnreadableBlobError(
-                f"the ref claims {max(ref.raw, ref.size)} bytes, more than this deployment reads",
-                hint="raise [offload_backend] max_value_bytes if the ref is genuine",
-            )
 
 
 def refuse_unencrypted(settings: Settings, ref: BlobRef | PeerRef) -> None:

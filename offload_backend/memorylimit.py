@@ -8,8 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from offload_backend.errors import UnreadableBlobError
+from offload_backend.ref import BlobRef
+from offload_backend.settings import Settings
 
-__all__ = ["memory_limit", "within_memory"]
+__all__ = ["memory_limit", "refuse_large", "within_memory"]
 
 _SMALL = 64 * 1024 * 1024
 """So few bytes are not worth a look at the machine."""
@@ -43,6 +45,22 @@ def within_memory(raw: int) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise UnreadableBlobError("the value takes more memory than there is", hint=_HINT) from error
+
+
+def refuse_large(settings: Settings, ref: BlobRef) -> None:
+    """Nothing is allocated for a ref that claims more than may be, or than its own facts allow.
+
+    Raises :class:`UnreadableBlobError`.
+    """
+    from offload_backend.blobfile import most_raw_bytes, most_sealed_bytes, most_stored_bytes
+
+    impossible = ref.size > most_stored_bytes(ref.raw) or ref.seal > most_sealed_bytes(ref.raw)
+    impossible = impossible or ref.raw > most_raw_bytes(ref.size)
+    if ref.raw > settings.max_value_bytes or impossible:
+        raise UnreadableBlobError(
+            f"the ref claims {max(ref.raw, ref.size)} bytes, more than this deployment reads",
+            hint="raise [offload_backend] max_value_bytes if the ref is genuine",
+        )
 
 
 def _of_machine() -> Iterator[int]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from offload_backend.blobs import Blobs
     from offload_backend.blobstore import BlobStore, Buffer, DeleteReport
 
-__all__ = ["Offloader"]
+__all__ = ["Offloader", "refuse_hidden_dots"]
 
 
 class Offloader:
@@ -106,7 +106,7 @@ class Offloader:
 
                 refuse_unencrypted(self.settings, ref)
                 store, name = self._stores.find(without_user(ref.url))
-                _refuse_hidden_dots(name)
+                refuse_hidden_dots(name)
                 require_own(is_own, *((scope, None) for scope in peer_scopes(name)))
                 with within_memory(0), dangling():
                     return read_peer_value(store.get(name), max_bytes=self.settings.max_value_bytes)
@@ -202,7 +202,7 @@ def _is_of(is_own: IsOwn | None, name: str) -> bool:
     return is_own is None or (blob is not None and is_own(blob.scope, blob.key))
 
 
-def _refuse_hidden_dots(name: str) -> None:
+def refuse_hidden_dots(name: str) -> None:
     """Some drivers decode what they are asked for; the peer itself never writes such a segment."""
     if any(unquote(segment) in (".", "..") for segment in name.split("/")):
         raise ForeignRefError("the ref points outside the locations that may be read", hint=FOREIGN)

@@ -40,7 +40,7 @@ KeyOption = Annotated[str | None, typer.Option("--key", help="Only keys like thi
 RefArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[REF]", help="A ref, in quotes, or a row that holds one. Without it the options say which row."
+        metavar="REF", help="A ref, in quotes, or a row that holds one. Without it the options say which row."
     ),
 ]
 

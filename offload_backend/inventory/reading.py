@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from offload_backend.address import is_header_of
-from offload_backend.blobfile import MAX_HEADER, Seal, digest_of, header_at_start, most_sealed_bytes
+from offload_backend.blobfile import MAX_HEADER, Seal, digest_of, header_at_start
 from offload_backend.blobs import Blobs, dangling, refuse_unencrypted
 from offload_backend.errors import BlobCorruptError, ForeignRefError, concerning
 from offload_backend.location import shown, without_user
-from offload_backend.memorylimit import within_memory
+from offload_backend.memorylimit import refuse_large, within_memory
+from offload_backend.offloader import refuse_hidden_dots
 from offload_backend.ref import BlobRef, PeerRef, parse_ref
 from offload_backend.signature import Signatures
 from offload_backend.storemap import StoreMap
@@ -98,8 +99,7 @@ class Reading:
         error is worth nothing.
         """
         if isinstance(ref, PeerRef):
-            with concerning(location=shown(ref.url)), dangling():
-                store, name = self._stores.find(without_user(ref.url))
+            with self._file(ref) as (store, name):
                 yield from store.get(name)
             return
         with self._blob(ref) as (store, name, _):
@@ -107,20 +107,28 @@ class Reading:
 
     def require(self, ref: PeerRef) -> None:
         """Raise unless the store has what the ref names: all that can be told of a file of the peer's."""
+        with self._file(ref) as (store, name):
+            store.get_range(name, 0, 1)
+
+    @contextmanager
+    def _file(self, ref: PeerRef) -> Iterator[tuple[BlobStore, str]]:
         with concerning(location=shown(ref.url)), dangling():
             store, name = self._stores.find(without_user(ref.url))
-            store.get_range(name, 0, 1)
+            refuse_hidden_dots(name)
+            yield store, name
 
     @contextmanager
     def _blob(self, ref: BlobRef) -> Iterator[tuple[BlobStore, str, BlobName]]:
         with concerning(location=shown(ref.url)), dangling():
             store, name = self._stores.find(ref.url)
-            yield store, name, self._stores.blob_named(name)
+            blob = self._stores.blob_named(name)
+            refuse_large(self._settings, ref)
+            yield store, name, blob
 
 
 def _places(store: BlobStore, name: str, ref: BlobRef) -> tuple[Place, ...]:
     """Where the header and the frames are; the blob is as long as the ref says, and ends as it says."""
-    if not 0 < ref.seal <= min(ref.size, most_sealed_bytes(ref.raw)):
+    if not 0 < ref.seal <= ref.size:
         raise BlobCorruptError(f"a blob of {ref.size} bytes has no seal of {ref.seal}")
     end = bytearray(ref.seal)
     store.read_into(name, ref.size - ref.seal, memoryview(end), ref.size)
@@ -144,6 +152,8 @@ def _frames(store: BlobStore, name: str, ref: BlobRef) -> Iterator[bytes]:
             yield frame
             del held[: place.size]
             place = next(places, None)
+        if place is None and len(held) > ref.seal:
+            break
     if place is not None or len(held) != ref.seal or digest_of((held,)).hex() != ref.digest:
         raise BlobCorruptError("the blob does not end with the seal that the ref pins")
     yield bytes(held)

@@ -174,6 +174,23 @@ def test_what_lies_elsewhere_or_is_another_deployments_is_not_read(state, tmp_pa
     assert (done.exit_code, "belongs to the deployment" in done.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("facts", ["size=9000000000000000000&raw=9000000000000000000&seal=8000000000000000000"])
+@pytest.mark.parametrize("verb", [["show"], ["cat"], ["cat", "--raw"]], ids=" ".join)
+def test_nothing_is_allocated_for_a_ref_that_claims_too_much(state, verb, facts):
+    ref = state.ref("history")
+    size, digest = ref.index("size="), ref.index("&blake3")
+    done = state.offload(*verb, ref[:size] + facts + ref[digest:])
+    assert done.exit_code == 1
+    assert "max_value_bytes" in done.stderr
+
+
+@pytest.mark.parametrize("verb", [["show"], ["cat"], ["cat", "--raw"]], ids=" ".join)
+def test_dots_that_a_driver_would_decode_lead_nowhere(state, verb):
+    done = state.offload(*verb, f"{state.path}/train/%2e%2e/%2E./state.db")
+    assert done.exit_code == 1
+    assert "outside the locations" in done.stderr
+
+
 def test_a_ref_of_airflows_own_backend_pins_nothing_and_that_is_said(state):
     file = state.directory / "blobs" / "train" / "r1" / "fit" / "-1" / "peer"
     file.parent.mkdir(parents=True)

@@ -32,8 +32,6 @@ HOSTILE: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             "no memory is no error of ours",
         ),
         ("for above in (group, *group.parents):", "for above in (group,):", "groups above are not asked"),
-    ],
-    ("blobs.py", _CLAIMS): [
         ("impossible or ref.raw > most_raw_bytes(ref.size)", "impossible", "few bytes may claim to hold gigabytes"),
     ],
     ("peervalue.py", _CLAIMS): [

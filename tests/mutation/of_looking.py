@@ -38,6 +38,13 @@ LOOKING = {
             "            pass\n",
             "a forged ref is shown and followed",
         ),
+        (
+            "            refuse_large(self._settings, ref)\n",
+            "",
+            "memory is allocated for whatever a ref claims",
+        ),
+        ("            refuse_hidden_dots(name)\n", "", "a driver may be led out of the location by escaped dots"),
+        ("if (got, digest.hexdigest()) != (ref.size, ref.digest):", "if False:", "format 1 is not verified"),
     ],
     ("inventory/reading.py", _CAT): [
         (
@@ -50,7 +57,6 @@ LOOKING = {
             "if False:",
             "a blob that was cut off comes out as if it were whole",
         ),
-        ("if (got, digest.hexdigest()) != (ref.size, ref.digest):", "if False:", "format 1 is not verified"),
     ],
     ("cli/cat.py", _CAT): [
         ('char.isprintable() or char in "\\n\\t"', "True", "a value makes the terminal do things"),
