@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import opentelemetry.metrics as otel_metrics
 import pytest
-from airflow.sdk._shared.observability.metrics import stats
+from airflow.sdk._shared.observability.metrics import otel_logger, stats
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from demo.processes import wait_until
 from offload_backend.airflow.stats import open_meter
@@ -17,6 +22,8 @@ from tests.airflow.running import running_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics
 
     from tests.airflow.harness import Airflow
 
@@ -168,6 +175,60 @@ def test_a_child_process_counts_on(statsd: Statsd) -> None:
         os.waitpid(pid, 0)
     arrived(statsd, "airflow.offload_backend.offload.stored_bytes", 1)
     arrived(statsd, "airflow.offload_backend.offload.offloaded", 2)
+
+
+@pytest.fixture
+def collected() -> Iterator[tuple[str, list[ResourceMetrics]]]:
+    """An OpenTelemetry collector over HTTP: its endpoint, and what it was sent."""
+    received: list[ResourceMetrics] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+            received.extend(ExportMetricsServiceRequest.FromString(body).resource_metrics)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", received
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("configured")
+def test_opentelemetry_by_airflow_gets_each_metric_once(
+    collected: tuple[str, list[ResourceMetrics]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although Airflow then sets the provider that a program without it would have set itself."""
+    endpoint, received = collected
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "False")
+    monkeypatch.setenv("AIRFLOW__METRICS__OTEL_ON", "True")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    monkeypatch.setattr(otel_metrics._internal, "_METER_PROVIDER", None)
+    monkeypatch.setattr(otel_logger, "atexit_register_metrics_flush", lambda: None)  # it would outlive the provider
+    with running_task() as running:
+        running.task().set("k", BIG)
+        running.task().set("small", 1)
+        assert running.task().get("k") == BIG
+    otel_metrics.get_meter_provider().shutdown()
+    points = {
+        metric.name: (metric.sum.data_points or metric.exponential_histogram.data_points)[0]
+        for resource in received
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+    sent = {name: getattr(point, "count", 0) or point.as_int for name, point in points.items()}
+    assert sent.keys() >= {"airflow.offload_backend.offload.duration", "airflow.offload_backend.resolve.raw_bytes"}
+    assert sent["airflow.offload_backend.offload.offloaded"] == 1
+    assert sent["airflow.offload_backend.offload.inline"] == 1
+    assert sent["airflow.offload_backend.offload.duration"] == 1
+    assert all(name.startswith("airflow.") for name in sent)
 
 
 CODE = """
