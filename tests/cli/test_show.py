@@ -248,11 +248,15 @@ def test_several_rows_that_are_meant_are_named(state):
 def test_a_header_that_says_strange_things_does_nothing_to_a_terminal(state):
     key = "by\x1b[31mred"
     with state.stores() as stores:
-        state.task(stores, TaskAddress("d\x1b[2J", "r", "t")).set(key, ["x"] * 300)
+        for each in (key, "other"):
+            state.task(stores, TaskAddress("d\x1b[2J", "r", "t")).set(each, ["x"] * 300)
     done = state.offload("show", "--key", "by*")
     assert done.exit_code == 0
     assert "\x1b" not in done.output
     assert "red" in done.stdout
+    several = state.offload("show", "--run", "r")
+    assert "[2J" in several.stderr
+    assert "\x1b" not in several.stderr
 
 
 def test_an_asset_is_found_by_its_name(state):
