@@ -19,7 +19,7 @@ from offload_backend.lifecycle.rowvalues import RowValues, enveloped, is_own
 from offload_backend.location import location_of, relative_name, without_user
 from offload_backend.offloader import Offloader
 from offload_backend.peervalue import peer_scopes
-from offload_backend.ref import BlobRef, PeerRef, parse_ref
+from offload_backend.ref import BlobRef, PeerRef, is_ref, parse_ref
 from offload_backend.row import envelope, is_json, row_text
 from offload_backend.signature import Signatures
 from offload_backend.storemap import StoreMap
@@ -60,7 +60,8 @@ class MovingIn:
 
     def remake(self, found: FoundRow, need: Need) -> Remade:
         """See :class:`~offload_backend.lifecycle.remaking.Remaking`."""
-        address, key = _address(found, peer_scopes(need.text)), found.row.key
+        scopes = peer_scopes(need.text) if is_ref(need.text) else []
+        address, key = _address(found, scopes), found.row.key
         with self._values.of(found, need.text) as value:
             text = self._offloader.offload(value, address, key)
         # What Airflow has in an envelope it gives to the backend; plain JSON it gives to the task itself.

@@ -64,7 +64,7 @@ class Remaking(Protocol):
     """What becomes of rows. Safe to use from any thread."""
 
     def need(self, found: FoundRow) -> Need:
-        """What the row, of whatever backend, needs. Asks no store; raises for settings that cannot be used.
+        """What the row, of whatever backend, needs, or :data:`NOTHING`. Asks no store; raises for bad settings.
 
         Raises another :class:`~offload_backend.errors.OffloadError` for a row that needs it and can never have it.
         """

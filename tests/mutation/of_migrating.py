@@ -37,8 +37,8 @@ MIGRATING = {
             "a small value of the peer's does not go to the backend any more",
         ),
         (
-            "address, key = _address(found, peer_scopes(need.text)), found.row.key",
-            "address, key = found.row.address, found.row.key",
+            "scopes = peer_scopes(need.text) if is_ref(need.text) else []",
+            "scopes = []",
             "an asset's value moves from its uri to its name",
         ),
     ],
