@@ -42,10 +42,15 @@ class Configuration:
         return _expanded(text).strip()
 
     def places(self, section: str, option: str) -> list[str]:
-        """Where the option is set, the one that counts first; never to what. Commands and secrets are told, too."""
+        """Where the option is set, the one that counts first; never to what. Commands and secrets are told, too.
+
+        Nowhere, if the one that counts is empty: it hides the others.
+        """
         variable, lines = f"{_section_prefix(section)}{option.upper()}", self.sections.get(section, {})
-        found = [f"{variable}{end.upper()}" for end in _ENDINGS if f"{variable}{end.upper()}" in self.environment]
-        return found + [f"{self.file} [{section}] {option}{end}" for end in _ENDINGS if f"{option}{end}" in lines]
+        texts = {f"{variable}{end.upper()}": self.environment.get(f"{variable}{end.upper()}") for end in _ENDINGS}
+        texts |= {f"{self.file} [{section}] {option}{end}": lines.get(f"{option}{end}") for end in _ENDINGS}
+        found = {place: text for place, text in texts.items() if text is not None}
+        return [] if "" in list(found.values())[:1] else [place for place, text in found.items() if text]
 
     def settings(self, changes: Mapping[str, object]) -> Settings:
         """``[offload_backend]`` with ``changes`` over it, the path of Airflow's common-io backend below it.

@@ -122,6 +122,14 @@ def test_what_comes_from_airflows_own_settings_says_so(no_configuration, monkeyp
     monkeypatch.setenv("AIRFLOW__STATE_STORE__MAX_VALUE_STORAGE_BYTES", "1000")
     found = examined()
     assert found.source("path") == path
+    (tmp_path / "airflow-home").mkdir()
+    file = tmp_path / "airflow-home" / "airflow.cfg"
+    file.write_text("[offload_backend]\npath =\nreclaim = never\nconcurrency = 7\n")  # as Airflow writes its own
+    monkeypatch.setenv(f"{OWN}CONCURRENCY", "")
+    found = examined()
+    assert found.source("path") == path
+    assert found.source("reclaim") == f"{file} [offload_backend] reclaim"
+    assert found.source("concurrency") == "default"
     assert found.source("inline_limit") == "[state_store] max_value_storage_bytes"
 
 
