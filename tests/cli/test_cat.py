@@ -12,6 +12,7 @@ import sys
 import tracemalloc
 from datetime import datetime, timezone
 from decimal import Decimal
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -115,12 +116,18 @@ def test_what_is_damaged_does_not_come_out_and_the_exit_code_is_5(state):
 
 @pytest.mark.parametrize(
     "spoilt",
-    [lambda data: data[:-10], lambda data: data[:250], lambda data: data + b"x", lambda data: data[:-1] + b"x"],
-    ids=["no end", "no frames", "more", "another end"],
+    [
+        lambda data: [data[:-10]],
+        lambda data: [data[:250]],
+        lambda data: [data + b"x"],
+        lambda data: [data[:-1] + b"x"],
+        lambda data: chain([data], repeat(b"x" * 1000)),
+    ],
+    ids=["no end", "no frames", "more", "another end", "more and more"],
 )
 def test_a_store_that_gives_other_bytes_than_it_has_is_not_believed(state, monkeypatch, spoilt):
     whole = LocalBlobStore.get
-    monkeypatch.setattr(LocalBlobStore, "get", lambda store, name: iter([spoilt(b"".join(whole(store, name)))]))
+    monkeypatch.setattr(LocalBlobStore, "get", lambda store, name: iter(spoilt(b"".join(whole(store, name)))))
     done = state.offload("cat", "--key", "history", "--raw")
     assert done.exit_code == 5
     assert state.blob("history").read_bytes().startswith(done.stdout_bytes)
