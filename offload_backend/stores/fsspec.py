@@ -16,7 +16,7 @@ from offload_backend.errors import BlobCorruptError, BlobNotFoundError, OffloadE
 from offload_backend.location import checked_name, checked_prefix
 from offload_backend.stores.deleting import failed_deletes
 from offload_backend.stores.fsspec_errors import fsspec_errors, is_past_end, never_answered
-from offload_backend.stores.fsspec_listing import as_moment, entries, find_in_azure, lists_by_itself, takes_prefix
+from offload_backend.stores.fsspec_listing import as_moment, files_below, moment_of, protocols_of
 from offload_backend.stores.parts import parts_of
 from offload_backend.stores.patience import FOR_A_DELETE, OutOfPatienceError, Patience, allowed_seconds, within
 
@@ -36,13 +36,9 @@ _log = logging.getLogger(__name__)
 _OBJECT_STORES = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "ocilake", "oss", "obs", "cos", "tos", "memory"}
 )
-# Their find() takes a prefix relative to the folder and lets the server apply it; elsewhere it may mean another.
-_LIST_BY_PREFIX = frozenset({"s3", "s3a", "gs", "gcs"})
-_AZURE = frozenset({"abfs", "abfss", "az"})
 _GCSFS_BOUNDARY = (
     b"--==0=="  # between the parts of the one request in which gcsfs sends a small blob, whatever it holds
 )
-_TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "timeModified", "created")
 
 
 class FsspecBlobStore:
@@ -67,11 +63,9 @@ class FsspecBlobStore:
         self._filesystem = filesystem
         root = filesystem._strip_protocol(location)  # noqa: SLF001 - the hook by which drivers name their root
         self._root = str(root).rstrip("/")
-        names = filesystem.protocol
-        protocols = {names} if isinstance(names, str) else set(names)
+        protocols = protocols_of(filesystem)
         self._keeps_objects = bool(protocols & _OBJECT_STORES)
-        self._lists_by_prefix = bool(protocols & _LIST_BY_PREFIX) and takes_prefix(filesystem)
-        self._is_azure, self._is_google = bool(protocols & _AZURE), bool(protocols & {"gs", "gcs"})
+        self._is_google = bool(protocols & {"gs", "gcs"})
         # fsspec's memory files are visible as soon as they are opened: there, one call has to do.
         self._part_size = 1 << 62 if "memory" in protocols else part_size
         self._block = part_size
@@ -145,7 +139,7 @@ class FsspecBlobStore:
         start = self._root.lstrip("/")
         with self._translated("list", prefix):
             self._filesystem.invalidate_cache()
-            found = self._files_below(folder, beginning)
+            found = files_below(self._filesystem, folder, beginning, keeps_objects=self._keeps_objects)
         for entry in found:
             path = str(entry["name"]).lstrip("/")
             if path == start:
@@ -242,33 +236,10 @@ class FsspecBlobStore:
             self._ask("delete", names[0], lambda: self._filesystem.rm_file(path), most=FOR_A_DELETE)
         return {}
 
-    def _files_below(self, folder: str, beginning: str) -> Iterable[dict[str, Any]]:
-        """Every file below a folder, or an error: fsspec's own ``find`` leaves out folders it cannot read.
-
-        Those whose path in the folder does not begin with ``beginning`` may be missing.
-        """
-        if self._is_azure:
-            return find_in_azure(self._filesystem, folder, beginning)
-        if self._keeps_objects and lists_by_itself(self._filesystem):
-            narrowed = {"prefix": beginning} if beginning and self._lists_by_prefix else {}
-            found: dict[str, dict[str, Any]] = self._filesystem.find(folder, detail=True, **narrowed)
-            return found.values()
-        files: dict[str, dict[str, Any]] = {}
-        pending = [folder]
-        while pending:
-            path = pending.pop()
-            for entry in entries(self._filesystem, path):
-                if entry["type"] != "directory":
-                    files[entry["name"]] = entry
-                elif entry["name"].strip("/") != path.strip("/"):
-                    pending.append(entry["name"])
-        return files.values()
-
     def _modified(self, entry: dict[str, Any]) -> datetime:
-        for name in _TIMES:
-            moment = as_moment(entry.get(name))
-            if moment is not None:
-                return moment
+        moment = moment_of(entry)
+        if moment is not None:
+            return moment
         with self._translated("list", ""):
             moment = as_moment(self._filesystem.modified(entry["name"]))
         if moment is None:
