@@ -209,6 +209,8 @@ class Airflow:
         self._runner.stdin.write(json.dumps([command, arguments]) + "\n")
         self._runner.stdin.flush()
         line = self._runner.stdout.readline()
+        while line and not line.startswith("{"):  # Airflow's own warnings, which under Python 3.14 there are
+            line = self._runner.stdout.readline()
         if not line:
             raise AssertionError(f"the runner ended\n{self._processes.tails()}")
         answer = json.loads(line)
