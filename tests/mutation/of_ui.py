@@ -22,6 +22,11 @@ UI = {
             "if each",
             "assets that one may not read are listed",
         ),
+        (
+            "    _plain: Annotated[None, Depends(_require_plain_id)],\n",
+            "",
+            "another spelling of an asset's id is another asset to the auth manager",
+        ),
     ],
     ("airflow/ui/answers.py", _PERMISSIONS): [
         (
@@ -39,9 +44,19 @@ UI = {
     ],
     ("airflow/ui/sizes.py", _ROWS): [
         ("_DIGITS = 15", "_DIGITS = 19", "a forged size is more than a sum holds exactly"),
+        (
+            'f"COALESCE(CAST({stated} AS DOUBLE PRECISION), 0)"',
+            'f"CAST({stated} AS DOUBLE PRECISION)"',
+            "a forged size ends the sums",
+        ),
         (", ~or_(*inline)", "", "a value that quotes a ref counts as offloaded"),
     ],
     ("airflow/ui/contents.py", _BOUNDS): [
+        (
+            "    except (ValueError, RecursionError):\n",
+            "    except ValueError:\n",
+            "JSON that is deep is the server's error",
+        ),
         ("        self._signatures.check(text)\n", "", "refs that nobody signed are believed"),
         ("any(is_own(scope, key) for is_own in own)", "bool(own)", "a row opens what was stored for another"),
         ("if ref.raw > MOST_DOWNLOADED:", "if not ref.raw:", "a browser is sent any size"),
@@ -50,8 +65,8 @@ UI = {
         ('if ref.codec not in ("json", "tree"):', "if not ref.codec:", "pickles are sent"),
         ("        self._left -= length\n", "", "a structure of any size is read"),
         (
-            "if left < 0:\n            break",
-            "if left < 0:\n            continue",
+            "if left < 0:\n                break",
+            "if left < 0:\n                continue",
             "indented JSON grows without end",
         ),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -177,6 +178,18 @@ def test_a_long_row_is_not_taken_apart(deployment: Deployment) -> None:
     text = "[" * (module.MOST_SHOWN + 1)
     shown = deployment.contents.show(row(text), text)
     assert (shown.text, shown.cut) == ("[" * module.BEGINNING, True)
+
+
+def test_what_is_too_deep_to_be_indented_is_shown_as_it_stands(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value: Any = []
+    for _ in range(2 * sys.getrecursionlimit()):
+        value = [value]
+    monkeypatch.setattr(module, "MOST_TEXT", 10**9)
+    monkeypatch.setattr(module.json, "loads", lambda _: value)  # as Python 3.12 reads it
+    text = "[" * 5_000 + "]" * 5_000
+    assert module._shown_json(text, len(text)).text == text
 
 
 @pytest.mark.parametrize("seal", [10**17, 10**7])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -107,6 +107,15 @@ def test_a_row_is_not_had_under_the_name_of_another_dag(site: Site, state: State
         assert both.status_code == 404
         both = client.get(f"/offload/api/tasks/value?dag_id=train_forecast&dag_id={HIDDEN_DAG}&id={row}")
         assert both.status_code == 403
+
+
+@pytest.mark.parametrize("spelling", ["+{}", "0{}", "{}.0", " {}", "{}_0", "-0"])
+def test_the_id_of_an_asset_is_spelt_in_one_way(site: Site, state: State, spelling: str) -> None:
+    asset = quote(spelling.format(site.asset_id(HIDDEN_ASSET)), safe="+")
+    with site.client("narrow") as client:
+        for what in ("value", "check", "download"):
+            answer = client.get(f"/offload/api/assets/{asset}/{what}?key=secret-of-b")
+            assert (answer.status_code, answer.json()) == (404, {"detail": "there is no such asset"})
 
 
 def test_nothing_but_reading_is_answered(site: Site, state: State) -> None:

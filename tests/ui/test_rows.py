@@ -182,6 +182,9 @@ def test_postgresql_counts_as_sqlite_does() -> None:
     texts = [
         (envelope(own), True, 4711),
         (envelope("s3://b/p/peer.json"), True, 0),
+        (envelope("s3://b#offload=1&size=9e999&"), True, 9),
+        (envelope("s3://b#offload=1&size=-7&"), True, 0),
+        (envelope("s3://b#offload=1&size=x&"), True, 0),
         (envelope('{"a": "s3://b#offload=1&size=7&"}'), False, None),
         (envelope('"s3://b#offload=1&size=7&"'), False, None),
         (envelope('["s3://b#offload=1&size=7&"]'), False, None),

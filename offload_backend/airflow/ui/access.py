@@ -9,7 +9,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import AssetDetai
 from airflow.api_fastapi.common.db.common import SessionDep  # noqa: TC002  # FastAPI asks for it
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_asset, requires_access_dag
 from airflow.models.asset_state_store import AssetStateStoreModel
-from fastapi import Depends
+from fastapi import Depends, HTTPException, Request
 from sqlalchemy import select
 
 __all__ = ["ReadableAssets", "ReadableDags", "may_read_assets", "may_read_tasks", "signed_in"]
@@ -20,7 +20,22 @@ signed_in = Depends(get_user)
 may_read_tasks = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_INSTANCE))
 """As Airflow's own API of task state: the right to read task instances, of ``dag_id`` if the request names one."""
 
-may_read_assets = Depends(requires_access_asset(method="GET"))
+
+def _require_plain_id(request: Request) -> None:
+    """An auth manager gets the id as it is spelt: to it ``+7`` or ``7.0`` might be another asset than ``7``."""
+    spelt = request.path_params.get("asset_id", "0")
+    if not (spelt.isascii() and spelt.isdecimal() and spelt == str(int(spelt))):
+        raise HTTPException(404, "there is no such asset")
+
+
+def _require_asset(
+    _plain: Annotated[None, Depends(_require_plain_id)],
+    _allowed: Annotated[None, Depends(requires_access_asset(method="GET"))],
+) -> None:
+    """First the one, then the other."""
+
+
+may_read_assets = Depends(_require_asset)
 """As Airflow's own API of asset state: the right to read assets, or the one whose id is in the path."""
 
 

@@ -205,16 +205,16 @@ def _shown_json(text: str, size: int) -> Shown:
     """Indented, up to a length, for what is nested deep takes many times its size. The beginning stays as it is."""
     if size > MOST_SHOWN:
         return Shown("json", text[:BEGINNING], cut=True, size=size)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return Shown("json", text, cut=False, size=size)
     taken: list[str] = []
     left = MOST_TEXT
-    for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
-        taken.append(piece)
-        left -= len(piece)
-        if left < 0:
-            break
+    try:
+        # From Python 3.12 on, what is too deep to be written may still have been read.
+        for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(json.loads(text)):
+            taken.append(piece)
+            left -= len(piece)
+            if left < 0:
+                break
+    except (ValueError, RecursionError):
+        return Shown("json", text, cut=False, size=size)
     sendable = "".join(taken).encode(errors="backslashreplace").decode()  # half of a surrogate pair is not
     return Shown("json", sendable, cut=left < 0, size=size)

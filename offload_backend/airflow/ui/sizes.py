@@ -40,7 +40,10 @@ def stored_bytes(value: Any) -> ColumnElement[float]:
 
 
 class _StatedSize(FunctionElement[float]):
-    """The size that a ref states. Floating point, since what a forged one states must not overflow a sum."""
+    """The size that a ref states, 0 for what is no number. Of a forged one only digits count, ``9e999`` is 9.
+
+    Floating point, since what it states must not overflow a sum either.
+    """
 
     inherit_cache = True
     type = Double()
@@ -49,17 +52,20 @@ class _StatedSize(FunctionElement[float]):
 @compiles(_StatedSize)
 def _compiled(element: Any, compiler: Any, **options: Any) -> str:
     text = compiler.process(element.clauses, **options)
-    return f"CAST(SUBSTR({text}, INSTR({text}, '{_SIZE}') + {len(_SIZE)}, {_DIGITS}) AS REAL)"
+    stated = f"SUBSTR({text}, INSTR({text}, '{_SIZE}') + {len(_SIZE)}, {_DIGITS})"
+    return f"CAST(MAX(0, CAST({stated} AS INTEGER)) AS REAL)"
 
 
 @compiles(_StatedSize, "mysql")
 @compiles(_StatedSize, "mariadb")
 def _compiled_mysql(element: Any, compiler: Any, **options: Any) -> str:
     text = compiler.process(element.clauses, **options)
-    return f"CAST(SUBSTR({text}, INSTR({text}, '{_SIZE}') + {len(_SIZE)}, {_DIGITS}) AS DOUBLE)"
+    stated = f"SUBSTR({text}, INSTR({text}, '{_SIZE}') + {len(_SIZE)}, {_DIGITS})"
+    return f"CAST(GREATEST(0, CAST({stated} AS SIGNED)) AS DOUBLE)"
 
 
 @compiles(_StatedSize, "postgresql")
 def _compiled_postgresql(element: Any, compiler: Any, **options: Any) -> str:
     text = compiler.process(element.clauses, **options)
-    return f"CAST(SUBSTRING({text} FROM '{_SIZE}([0-9]{{1,{_DIGITS}}})') AS DOUBLE PRECISION)"
+    stated = f"SUBSTRING({text} FROM '{_SIZE}([0-9]{{1,{_DIGITS}}})')"
+    return f"COALESCE(CAST({stated} AS DOUBLE PRECISION), 0)"
