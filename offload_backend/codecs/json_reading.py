@@ -64,9 +64,9 @@ def _decode_list(text: bytearray, pieces: Iterator[bytearray], mark: bytes) -> A
     not to be cut so is read as a whole.
     """
     value: list[Any] = []
-    mistakes = 0
+    mistakes = searched = 0
     for piece in _in_slices(pieces):
-        at = text.rfind(mark) if mistakes < _MISTAKES else 0
+        at = text.rfind(mark, searched) if mistakes < _MISTAKES else 0
         if at > 0:
             text[at] = _CLOSE
             try:
@@ -79,6 +79,7 @@ def _decode_list(text: bytearray, pieces: Iterator[bytearray], mark: bytes) -> A
                 text = text[at:]
                 text[0] = _OPEN
             time.sleep(0)  # offers the interpreter's lock, for which the next piece would else wait 5 ms
+        searched = max(0, len(text) - len(mark) + 1)  # an element may be as long as the whole text
         text += piece
     rest = decode_text(text)
     value += _some(rest) if value else rest

@@ -110,6 +110,31 @@ def test_the_text_of_a_long_list_is_never_there_as_a_whole():
     assert peak < kept + len(text) / 2
 
 
+class Searched(bytearray):
+    """Text that counts in how many of its bytes something is looked for."""
+
+    bytes = 0
+
+    def rfind(self, mark, start=0):
+        Searched.bytes += len(self) - start
+        return super().rfind(mark, start)
+
+
+class Giant(Torn):
+    def pieces(self):
+        yield from map(Searched, super().pieces())
+
+
+def test_each_byte_of_an_element_that_takes_many_pieces_is_searched_once(monkeypatch):
+    monkeypatch.setattr(Searched, "bytes", 0)
+    monkeypatch.setattr(json_reading, "SLICE", 100)
+    monkeypatch.setattr(json_reading, "decode_text", lambda text: orjson.loads(bytes(text)))
+    value = [{"a": [0.5] * 5000}]
+    text = orjson.dumps(value)
+    assert JsonCodec().decode(Giant(text, 200)) == value
+    assert len(text) / 2 < Searched.bytes < 2 * len(text)
+
+
 def test_a_list_whose_marks_mislead_is_read_as_a_whole_after_a_few():
     text = orjson.dumps([{"a": [{"a": number}] * 50} for number in range(100)])
     tried = []

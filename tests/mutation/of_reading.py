@@ -17,6 +17,11 @@ READING: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
         ("value += _some(rest) if value else rest", "value += rest", "a comma behind the last element is none"),
         ("                text[at] = _COMMA\n", "", "text that was not to be cut stays closed"),
         ("if mistakes < _MISTAKES else 0", "if True else 0", "misleading marks are tried for ever"),
+        (
+            "        searched = max(0, len(text) - len(mark) + 1)",
+            "        searched = 0",
+            "a long element is searched again with each piece",
+        ),
         ("        text[: len(first)] = first\n", "", "the first piece is forgotten"),
     ],
     ("codecs/garbage.py", _PIECES): [
