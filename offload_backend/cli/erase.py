@@ -22,6 +22,7 @@ from offload_backend.cli.options import (
     OutputOption,
     PathOption,
 )
+from offload_backend.cli.tables import say
 from offload_backend.errors import ConfigError, IncompleteError, RefusedError
 from offload_backend.lifecycle.selection import AssetSelection, Selection, TaskSelection
 
@@ -85,7 +86,10 @@ def erase(
         eraser = Eraser(opened.settings, rows, roots, blobs, hooks, record, expect=expect)
         report = eraser.erase(wanted, delete=delete, accept=accept or ())
         record("ended", [_counts(report)])
-    typer.echo(_as_json(report, places) if output is Output.JSON else _as_table(report, places))
+    if output is Output.JSON:
+        typer.echo(_as_json(report, places))
+    else:
+        say(_as_table(report, places))
     _complain(report)
 
 
@@ -187,7 +191,7 @@ def _as_json(report: EraseReport, places: dict[str, str]) -> str:
     return json.dumps(told, indent=2)
 
 
-def _as_table(report: EraseReport, places: dict[str, str]) -> str:
+def _as_table(report: EraseReport, places: dict[str, str]) -> list[str]:
     from offload_backend.lifecycle.erase import NOT_ERASED
 
     verb = "erased" if report.deleted else "would be erased"
@@ -200,4 +204,4 @@ def _as_table(report: EraseReport, places: dict[str, str]) -> str:
     lines += [f"kept: {count:,} rows in the archive {table}" for table, count in report.archived.items()]
     lines += [f"kept: {where}, a value of a row that is gone, stored elsewhere" for where in report.elsewhere]
     lines += ["not reached by this command:", *(f"  {each}" for each in NOT_ERASED)]
-    return "\n".join(lines + ([] if report.deleted else ["this was a dry run: give --delete to do it"]))
+    return lines + ([] if report.deleted else ["this was a dry run: give --delete to do it"])

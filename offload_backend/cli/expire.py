@@ -18,6 +18,7 @@ from offload_backend.cli.options import (
     PathOption,
 )
 from offload_backend.cli.progress import Show, bar
+from offload_backend.cli.tables import say
 from offload_backend.errors import IncompleteError
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def expire(
             on_batch=lambda report: _show(report, show),
         )
         places = {"rows": rows.location, "blobs": location}
-    typer.echo(_as_json(report, places) if output is Output.JSON else _as_table(report, places))
+    if output is Output.JSON:
+        typer.echo(_as_json(report, places))
+    else:
+        say(_as_table(report, places))
     _complain(report)
 
 
@@ -83,7 +87,7 @@ def _as_json(report: ExpireReport, places: dict[str, str]) -> str:
     return json.dumps({"places": places, **asdict(report)}, default=str, indent=2)
 
 
-def _as_table(report: ExpireReport, places: dict[str, str]) -> str:
+def _as_table(report: ExpireReport, places: dict[str, str]) -> list[str]:
     verb = "removed" if report.deleted else "would go"
     lines = [f"{'rows' if name == 'rows' else 'blobs'} in {place}" for name, place in places.items()]
     total = report.total
@@ -95,8 +99,7 @@ def _as_table(report: ExpireReport, places: dict[str, str]) -> str:
     ]
     if len(top) > DAGS_SHOWN:
         lines.append(f"  and {len(top) - DAGS_SHOWN:,} more; --output json has them all")
-    lines += [text for count, text in _remarks(report) if count]
-    return "\n".join(lines)
+    return lines + [text for count, text in _remarks(report) if count]
 
 
 def _remarks(report: ExpireReport) -> list[tuple[int, str]]:

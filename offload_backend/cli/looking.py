@@ -16,6 +16,7 @@ import typer
 from offload_backend.cli.collecting import Place
 from offload_backend.cli.opening import Deployment, Kind, open_blobs, open_deployment
 from offload_backend.cli.progress import bar
+from offload_backend.cli.tables import plain
 from offload_backend.errors import ConfigError
 from offload_backend.inventory.choice import Choice
 from offload_backend.inventory.entry import Entry, entry_of, text_of
@@ -187,7 +188,7 @@ def _row_meant(choice: Choice, place: Place) -> Looked:
     if not found:
         raise ConfigError("no row is meant", hint="offload ls --all, with less of the options, shows what is there")
     if len(found) > 1:
-        shown = "; ".join(f"{entry.address} key {entry.key!r}" for _, entry in found[:_SHOWN])
+        shown = "; ".join(f"{plain(entry.address)} key {entry.key!r}" for _, entry in found[:_SHOWN])
         more = "; and more" if len(found) > _SHOWN else ""
         raise ConfigError(f"several rows are meant: {shown}{more}", hint="say which, as exactly as offload ls does")
     row, entry = found[0]

@@ -11,6 +11,7 @@ import typer
 
 from offload_backend.cli.options import Output
 from offload_backend.cli.progress import Show, bar
+from offload_backend.cli.tables import say
 from offload_backend.errors import ConfigError, IncompleteError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def tell(
     if output is Output.JSON:
         typer.echo(json.dumps({"places": places, **asdict(report), **(facts or {})}, indent=2))
     else:
-        typer.echo("\n".join([*_table(report, places, told), *(lines or [])]))
+        say([*_table(report, places, told), *(lines or [])])
     _complain(report)
 
 

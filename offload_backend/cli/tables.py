@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["advise", "ago", "amount", "columns", "facts", "moment", "plain", "size", "span"]
+__all__ = ["advise", "ago", "amount", "columns", "facts", "moment", "plain", "say", "size", "span"]
 
 _UNLIMITED = 100_000
 _UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
@@ -42,6 +42,11 @@ def columns(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]], 
         if title:
             sys.stdout.write(f"\n{title}\n")
         _print(table)
+
+
+def say(lines: Iterable[str]) -> None:
+    """Lines on stdout; each stays one, whatever the names in it hold."""
+    sys.stdout.writelines(f"{plain(line)}\n" for line in lines)
 
 
 def advise(text: str) -> None:

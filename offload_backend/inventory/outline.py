@@ -14,6 +14,8 @@ __all__ = ["Part", "outline"]
 
 LEVELS, CHILDREN, PARTS = 4, 12, 120
 LONGEST_KEY = 64
+ELEMENTS = 100_000
+"""So many are told apart before what holds more of them is told as a whole."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,31 @@ def outline(view: View) -> list[Part]:
 
     Raises an ``OffloadError`` for a structure that cannot be had verified.
     """
-    return list(islice(_parts(view, "value", LEVELS), PARTS))
+    return list(islice(_Outline().parts(view, "value", LEVELS), PARTS))
 
 
-def _parts(view: View, path: str, levels: int) -> Iterator[Part]:
-    inside = [] if view.is_whole or view.shape is not None else view.keys()
-    yield Part(path, _what(view, len(inside)))
-    if not levels:
-        return
-    for key in inside[:CHILDREN]:
-        yield from _parts(view[key], f"{path}[{_shown(key)}]", levels - 1)
-    if len(inside) > CHILDREN:
-        yield Part(path, "", left=len(inside) - CHILDREN)
+class _Outline:
+    def __init__(self) -> None:
+        self._left = ELEMENTS
+
+    def parts(self, view: View, path: str, levels: int) -> Iterator[Part]:
+        """The view's own part, and those below it."""
+        inside = self._inside(view)
+        yield Part(path, _what(view, len(inside)))
+        if not levels:
+            return
+        for key in inside[:CHILDREN]:
+            yield from self.parts(view[key], f"{path}[{_shown(key)}]", levels - 1)
+        if len(inside) > CHILDREN:
+            yield Part(path, "", left=len(inside) - CHILDREN)
+
+    def _inside(self, view: View) -> list[Any]:
+        """One long list may be held in many places, and each time takes as long as it is."""
+        if view.is_whole or view.shape is not None or self._left <= 0:
+            return []
+        inside = view.keys()
+        self._left -= len(inside)
+        return inside
 
 
 def _what(view: View, length: int) -> str:
@@ -56,5 +71,8 @@ def _what(view: View, length: int) -> str:
 
 
 def _shown(key: object) -> str:
-    text = repr(key)
+    try:
+        text = repr(key)
+    except ValueError:  # Python writes no integer of thousands of digits
+        text = type(key).__name__
     return text if len(text) <= LONGEST_KEY else f"{text[:LONGEST_KEY]}…"

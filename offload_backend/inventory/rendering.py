@@ -15,6 +15,8 @@ __all__ = ["rendering"]
 
 MOST_PARTS, DEEPEST = 200_000, 200
 MOST_HEX = 64
+MOST_BITS = 2048
+"""Of an integer that is written in decimal: of longer ones Python may refuse to, and so may those who read it."""
 _TAGS: dict[type, str] = {cls: kind.tag for cls, kind in (*CONTAINERS.items(), *LEAVES.items())}
 _SCALARS = ("str", "int", "float", "bool", "NoneType")
 _BYTES = ("bytes", "bytearray")
@@ -62,7 +64,7 @@ class _Rendering:
         """What a value in memory is."""
         self._count(levels)
         kind = _TAGS.get(type(value), type(value).__name__)
-        if value is None or type(value) in (bool, int, str) or (type(value) is float and isfinite(value)):
+        if value is None or type(value) in (bool, str) or _is_number(value):
             return value
         if isinstance(value, dict):
             parts = [self.value(part, levels - 1) for part in value.values()]
@@ -70,11 +72,7 @@ class _Rendering:
         if isinstance(value, (list, tuple, set, frozenset)):
             items = [self.value(part, levels - 1) for part in value]
             return items if type(value) is list else {"$": kind, "items": items}
-        if isinstance(value, (bytes, bytearray)):
-            return {"$": kind, **({"hex": value.hex()} if len(value) <= MOST_HEX else {"length": len(value)})}
-        if isinstance(shape := getattr(value, "shape", None), tuple):
-            return {"$": kind, "dtype": str(getattr(value, "dtype", "")), "shape": [int(each) for each in shape]}
-        return {"$": kind, "text": str(value)} if type(value) in LEAVES else {"$": kind}
+        return {"$": kind, **_facts_of(value)}
 
     def _mapping(self, kind: str, keys: list[Any], parts: list[Any], levels: int) -> Any:
         if kind == "dict" and all(type(key) is str and key != "$" for key in keys):
@@ -90,3 +88,23 @@ class _Rendering:
                 f"the value {why}: it is not shown as JSON",
                 hint="take what is stored, offload cat --raw …, or parts of it, offload_backend.open_value(ref)",
             )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether JSON can hold it so that all can read it."""
+    if type(value) is int:
+        return value.bit_length() <= MOST_BITS
+    return type(value) is float and isfinite(value)
+
+
+def _facts_of(value: Any) -> dict[str, Any]:
+    if isinstance(value, (bytes, bytearray)):
+        return {"hex": value.hex()} if len(value) <= MOST_HEX else {"length": len(value)}
+    if type(value) is int:
+        return {"hex": hex(value)}
+    if isinstance(shape := getattr(value, "shape", None), tuple):
+        return {"dtype": str(getattr(value, "dtype", "")), "shape": [int(each) for each in shape]}
+    try:
+        return {"text": str(value)} if type(value) in LEAVES else {}
+    except ValueError:  # a fraction of integers that Python does not write in decimal
+        return {}

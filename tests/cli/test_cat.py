@@ -12,6 +12,7 @@ import sys
 import tracemalloc
 from datetime import datetime, timezone
 from decimal import Decimal
+from fractions import Fraction
 from itertools import chain, repeat
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ import zstandard
 from offload_backend.codecs.source import HeldSource
 from offload_backend.codecs.tree import TreeCodec
 from offload_backend.codecs.tree.allowed import AllowedClasses
+from offload_backend.codecs.tree.view import TreeView, open_tree
 from offload_backend.codecs.view import HeldView
 from offload_backend.errors import UnreadableBlobError
 from offload_backend.inventory import reading
@@ -256,6 +258,9 @@ RENDERED = [
         {"$": "collections.ordereddict", "items": [["a", {"$": "tuple", "items": [1]}]]},
     ),
     ([2**70, ()], [2**70, {"$": "tuple", "items": []}]),
+    ([2**2048, ()], [{"$": "int", "hex": hex(2**2048)}, {"$": "tuple", "items": []}]),
+    ({10**5000: 1}, {"$": "dict", "items": [[{"$": "int", "hex": hex(10**5000)}, 1]]}),
+    ([Fraction(10**5000, 3), ()], [{"$": "fractions.fraction"}, {"$": "tuple", "items": []}]),
     (collections.defaultdict(list, a=[1]), {"$": "collections.defaultdict", "items": [["a", [1]]]}),
     ([Pair(1, b"")], [{"$": "namedtuple", "items": [1, EMPTY]}]),
 ]
@@ -267,6 +272,14 @@ def test_what_is_not_json_is_told_as_json(value, told):
     encoded = b"".join(bytes(piece) for piece in codec.encode(value))
     view = codec.opened(HeldSource(encoded), plain=True)
     assert json.loads(json.dumps(rendering(view))) == told
+
+
+def test_nothing_is_taken_apart_twice(monkeypatch):
+    views, taken_apart = [], TreeView._taken_children
+    monkeypatch.setattr(TreeView, "_taken_children", lambda view: views.append(view) or taken_apart(view))
+    encoded = b"".join(bytes(piece) for piece in TreeCodec().encode([(1,), b"", {"a": b""}, {3}]))
+    assert len(rendering(open_tree(HeldSource(encoded), plain=True))) == 4
+    assert len(views) == len(set(map(id, views))) > 1
 
 
 @pytest.mark.parametrize("shape", ["cycle", "deep", "doubled"])

@@ -39,6 +39,12 @@ def test_a_dry_run_lists_rows_and_blobs_and_what_is_out_of_reach(old):
     assert len(old.blobs()) == 4
 
 
+def test_a_task_whose_name_is_made_for_terminals_does_nothing_to_one(deployment):
+    deployment.set("a", TaskAddress("etl", "run", "l\x1b[2J\nkept: 0"))
+    told = deployment.offload(*ETL).stdout
+    assert "  row   task etl.l�[2J�kept: 0 run run key 'a'\n" in told
+
+
 def test_with_delete_they_are_gone_and_the_rest_is_not(old):
     told = old.offload(*ETL, "--delete")
     assert told.exit_code == 0

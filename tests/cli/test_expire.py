@@ -70,6 +70,12 @@ def test_the_largest_dags_come_first_and_the_rest_is_counted(deployment):
     assert "  and 2 more; --output json has them all" in lines
 
 
+def test_a_dag_whose_name_is_made_for_terminals_does_nothing_to_one(deployment):
+    deployment.set("k", TaskAddress("d\x1b[2J\n12 rows", "run", "load"), expires_at=PAST)
+    lines = deployment.offload("expire").stdout.splitlines()
+    assert any(line.startswith("  d�[2J�12 rows: 1 rows") for line in lines)
+
+
 def test_batches_are_those_of_airflows_setting(deployment, monkeypatch):
     for key in "abc":
         deployment.set(key, expires_at=PAST)

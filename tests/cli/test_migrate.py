@@ -150,6 +150,14 @@ def test_it_moves_out_to_plain_rows_and_tells_what_cannot(moving, monkeypatch):
     assert moving.rows()["much"] == json.dumps("x" * 2000)
 
 
+def test_what_cannot_move_is_named_and_does_nothing_to_a_terminal(moving):
+    with moving.state() as stores:
+        stores.task_store("d\x1b[2J\nx", "run", "load").set("odd", {1, 2})
+    done = moving.offload("migrate", "out", "--to", "plain", "--dry-run")
+    assert done.exit_code == 4
+    assert "\n  task d�[2J�x.load run run key 'odd': " in done.stdout
+
+
 def test_it_moves_out_to_the_peer_as_its_settings_say(moving, monkeypatch):
     with moving.state() as stores:
         task = stores.task_store("etl", run_id="run", task_id="load")

@@ -81,6 +81,23 @@ def test_much_is_told_in_part(state):
     assert len(shown(state, "--key", "cycle")["parts"]) < PARTS
 
 
+def test_a_long_list_that_is_held_in_many_places_is_taken_apart_once(state, monkeypatch):
+    monkeypatch.setattr("offload_backend.inventory.outline.ELEMENTS", 110)
+    long = [(number, {number}, b"x") for number in range(50)] + [b"x", ("y",)] * 25
+    with state.stores() as stores:
+        state.task(stores, FIT).set("held", [long, b"", long, (1, 2)])
+    parts = {part["path"]: part["what"] for part in shown(state, "--key", "held")["parts"] if part["what"]}
+    assert (parts["value[0]"], parts["value[0][0]"]) == ("list[100]", "tuple[3]")
+    assert (parts["value[2]"], parts["value[3]"]) == ("list", "tuple")
+
+
+def test_a_key_that_python_does_not_write_is_told_by_its_type(state):
+    with state.stores() as stores:
+        state.task(stores, FIT).set("long", {10**5000: 1, (10**5000,): 1, 2: b"x" * 300})
+    parts = [part["path"] for part in shown(state, "--key", "long")["parts"]]
+    assert parts == ["value", "value[int]", "value[tuple]", "value[2]"]
+
+
 def test_a_value_in_its_row_is_told_without_being_shown(state):
     told = shown(state, "--key", "note")
     assert told["row"]["kept"] == "inline"

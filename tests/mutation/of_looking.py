@@ -58,6 +58,27 @@ LOOKING = {
             "a blob that was cut off comes out as if it were whole",
         ),
     ],
+    ("inventory/outline.py", _SHOW): [
+        ("        self._left -= len(inside)\n", "", "a list that is held in many places is taken apart in each"),
+        (
+            "        text = repr(key)\n    except ValueError:",
+            "        text = repr(key)\n    except KeyError:",
+            "a long key ends it",
+        ),
+    ],
+    ("inventory/rendering.py", _CAT): [
+        ("return value.bit_length() <= MOST_BITS", "return True", "a long integer ends it"),
+    ],
+    ("codecs/tree/view.py", _CAT): [
+        ("        if self._inside is None:\n", "        if True:\n", "each part takes apart all of what holds it"),
+    ],
+    ("cli/tables.py", ("tests/cli/test_expire.py",)): [
+        (
+            '(f"{plain(line)}\\n" for line in lines)',
+            '(f"{line}\\n" for line in lines)',
+            "names make the terminal do things",
+        ),
+    ],
     ("cli/cat.py", _CAT): [
         ('char.isprintable() or char in "\\n\\t"', "True", "a value makes the terminal do things"),
     ],

@@ -87,6 +87,7 @@ class TreeView:
         self.facts: Any = facts
         """What the kind wrote down."""
         self._read: HeldView | None = None
+        self._inside: dict[Any, Json] | None = None
 
     def value(self) -> Any:
         """The value. What it shares with other parts of the tree, it has for itself."""
@@ -138,6 +139,11 @@ class TreeView:
         return self._read
 
     def _children(self) -> dict[Any, Json]:
+        if self._inside is None:
+            self._inside = self._taken_children()
+        return self._inside
+
+    def _taken_children(self) -> dict[Any, Json]:
         with _taken_for_damage():
             facts = self.facts
             if self.kind in OBJECTS:
