@@ -14,10 +14,10 @@ from offload_backend.errors import ConfigError, UnsupportedValueError
 from offload_backend.lifecycle.named import own_blob
 from offload_backend.lifecycle.remaking import NOTHING, Change, Need, Remade
 from offload_backend.lifecycle.rowvalues import RowValues, enveloped
-from offload_backend.location import location_of
+from offload_backend.location import location_of, relative_name, without_user
 from offload_backend.peervalue import new_peer_name, peer_bytes
 from offload_backend.ref import BlobRef, PeerRef, parse_ref
-from offload_backend.row import ENVELOPE_KEY, envelope, is_json, open_envelope
+from offload_backend.row import ENVELOPE_KEY, envelope, is_json
 from offload_backend.storemap import StoreMap
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class MovingToPlainRows(_Leaving):
     def remake(self, found: FoundRow, need: Need) -> Remade:
         """See :class:`~offload_backend.lifecycle.remaking.Remaking`."""
         value, text = self._json(found, need.text)
-        if open_envelope(value) is not None:
+        if isinstance(value, dict) and value.get(ENVELOPE_KEY):  # of whatever type: so Airflow asks
             raise UnsupportedValueError(
                 "in a plain row, this dict would be taken for an envelope",
                 path="value",
@@ -103,7 +103,9 @@ class MovingToPlainRows(_Leaving):
 
 
 class MovingToCommonIo(_Leaving):
-    """Stores what our refs name as objects that the peer reads, below its ``path``, and their URLs in the rows.
+    """Stores what refs name as objects that the peer reads, below its ``path``, and their URLs in the rows.
+
+    That is what ours name, and the peer's own elsewhere: what is not below its path it takes for no ref.
 
     ``compression`` and ``threshold`` (bytes below which a value stays in its row) are the peer's own settings;
     inline values of JSON are what it writes, too, and stay. Every object has a name of its own in the folder where
@@ -132,6 +134,8 @@ class MovingToCommonIo(_Leaving):
         ref = parse_ref(text)
         if isinstance(ref, BlobRef):
             return self._need_of(found, text, ref)
+        if ref is not None and relative_name(without_user(ref.url), location_of(self._path)) is None:
+            return Need(Change.VALUE, text)
         _require_json(ref is not None or is_json(text))
         return NOTHING
 

@@ -14,7 +14,7 @@ from offload_backend.lifecycle.migrate import MovingIn
 from offload_backend.lifecycle.migrate_out import MovingToCommonIo, MovingToPlainRows
 from offload_backend.peervalue import new_peer_name, peer_scopes, read_peer_value
 from offload_backend.row import envelope
-from tests.lifecycle.migrating import HERE, MAPPED, OLD, ORDERS, PEER, TASK, Estate, before
+from tests.lifecycle.migrating import HERE, MAPPED, OLD, ORDERS, PEER, TASK, Estate, before, peer_name
 
 LATER = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=timezone.utc)
 VALUE = {"epoch": 3, "loss": [0.1, 1e16, -0.0, 1.5e-7], "text": "é\u2028😀", "done": True, "nothing": None, "": []}
@@ -101,10 +101,11 @@ class TestToPlainRows:
         assert "max_value_storage_bytes" in report.failed[f"{TASK} key 'escaped'"]
         assert to_plain(estate, row_limit=0).done.rows == 3
 
+    @pytest.mark.parametrize("inside", ["[1]", ["no text"], 1])
     @pytest.mark.parametrize("inline_limit", [0, 1000])
-    def test_a_dict_that_would_be_taken_for_an_envelope_stays(self, inline_limit):
+    def test_a_dict_that_would_be_taken_for_an_envelope_stays(self, inline_limit, inside):
         estate = Estate()
-        value = {"__airflow_state_ref__": "[1]"}
+        value = {"__airflow_state_ref__": inside}
         estate.set("a", value, inline_limit=inline_limit)
         report = to_plain(estate)
         assert report.failures == 1
@@ -180,6 +181,20 @@ class TestToCommonIo:
         assert name.endswith(f".{suffix}")
         assert read_peer_value(estate.stores.open(PEER).get(name), max_bytes=10_000) == VALUE
         assert estate.value("a") == VALUE
+
+    def test_the_peers_objects_come_where_it_reads_them_and_stay_if_they_are_there(self):
+        elsewhere = "s3://bucket/peer-of-before"
+        estate = Estate(read_paths=f"{elsewhere} s3://conn@bucket/peer")
+        estate.set_by_peer("there", VALUE)
+        name = peer_name(TASK, "a")
+        estate.stores.open(elsewhere).put(name, [json.dumps(VALUE).encode()])
+        estate.rows.set(TASK, "a", envelope(f"{elsewhere}/{name}"), expires_at=None)
+        there = estate.text("there")
+        assert to_peer(estate, dry=True).wanted.rows == 1
+        assert to_peer(estate).done.rows == 1
+        assert estate.held("a").startswith("s3://conn@bucket/peer/etl/run%2F1/load/-1/a~")
+        assert (estate.value("a"), estate.text("there")) == (VALUE, there)
+        assert to_peer(estate).wanted.rows == 0
 
     def test_small_values_stay_in_rows_below_the_peers_own_threshold(self):
         estate = Estate()

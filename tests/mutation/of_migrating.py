@@ -62,7 +62,16 @@ MIGRATING = {
     ("lifecycle/migrate_out.py", _OUT): [
         ('        _require_json(ref.codec == "json")\n', "", "a tuple leaves as a list"),
         ("            _require_json(is_json(text))\n", "            pass\n", "an inline tuple leaves as a list"),
-        ("        if open_envelope(value) is not None:\n", "        if False:\n", "a dict leaves as an envelope"),
+        (
+            "        if isinstance(value, dict) and value.get(ENVELOPE_KEY):",
+            "        if isinstance(value, dict) and isinstance(value.get(ENVELOPE_KEY), str):",
+            "a dict leaves as an envelope without a text",
+        ),
+        (
+            "relative_name(without_user(ref.url), location_of(self._path)) is None:\n",
+            "False:\n",
+            "a ref of the peer's that it does not read is left to it",
+        ),
         ("        self._require_room(len(text))\n", "", "a plain row is longer than a row may be"),
         ("json.dumps(value, allow_nan=False)", "json.dumps(value)", "a plain row is no JSON"),
         ("        if len(text) < self._threshold:\n", "        if False:\n", "the peer's threshold is passed over"),
