@@ -13,7 +13,7 @@ from offload_backend.diagnosis.case import Case
 from offload_backend.diagnosis.finding import Finding, SkippedError, Status, amount, failed, ok, warn
 from offload_backend.diagnosis.ownership import rows_of
 from offload_backend.errors import ForeignRefError, UnreadableBlobError
-from offload_backend.location import location_of, relative_name, shown
+from offload_backend.location import location_of, relative_name, shown, without_user
 from offload_backend.ref import BlobRef, PeerRef, is_ref, parse_ref, signature_of
 from offload_backend.row import ENVELOPE_KEY, open_envelope
 from offload_backend.settings import Settings
@@ -25,7 +25,7 @@ SECONDS = 60.0
 _ENOUGH = 45.0
 """Seconds after which no further page of rows is read, so that what was seen is told in time."""
 _PAGE = 1000
-_SHOWN = 5
+_NOT_KEPT = "if nothing in archives of airflow db clean, pinned or named by hooks is there"
 _MEANING: dict[str, tuple[str, str]] = {
     "place": (
         "they lead to {0}, which no configured location covers: get raises ForeignRefError",
@@ -126,15 +126,15 @@ class Refs:
         else:
             may_go = path and location_of(path) != location_of(self._case.settings.path or path)
             yield ok(
-                "no row holds a ref of the backend that ships with Airflow", f"{setting} may go" if may_go else ""
+                "no row holds a ref of the backend that ships with Airflow",
+                f"{setting} may go, {_NOT_KEPT}" if may_go else "",
             )
 
     def _about_old_places(self) -> Iterator[Finding]:
         for location in map(location_of, self._case.settings.read_paths):
             count = self._tally.places[location]
-            means = (
-                f"offload migrate move --from {location} brings them to path" if count else "it may go from there"
-            )
+            move = f"offload migrate move --from {location} brings them to path"
+            means = move if count else f"it may go, {_NOT_KEPT}"
             yield ok(f"{amount(count, 'ref')} to {location} of read_paths: {means}")
 
     def _look(self) -> None:
@@ -155,7 +155,7 @@ class Refs:
         if text is None:
             return
         self._tally.refs += 1
-        url = text.partition("#")[0]
+        url = without_user(text.partition("#")[0])
         for location in {location_of(path) for path in self._case.settings.read_paths}:
             self._tally.places[location] += relative_name(url, location) is not None
         kind, detail = _problem(text, self._case.settings)
@@ -187,7 +187,8 @@ def _problem(text: str, settings: Settings) -> tuple[str, str]:
     if ref is None:
         return "", ""
     locations = [location_of(path) for path in (settings.path, *settings.read_paths) if path]
-    names = [name for location in locations if (name := relative_name(ref.url, location)) is not None]
+    url = without_user(ref.url) if isinstance(ref, PeerRef) else ref.url
+    names = [name for location in locations if (name := relative_name(url, location)) is not None]
     if not names:
         return "place", _place(ref)
     unsigned = _unsigned(text, settings)

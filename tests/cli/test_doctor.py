@@ -478,6 +478,16 @@ def test_what_the_peer_has_left(doctor, deployment, monkeypatch):
     assert len(found.all("refs")) == 2, "one of ours, one of the peer's"
 
 
+def test_a_ref_of_the_peers_is_where_it_is_whatever_connection_it_names(doctor, deployment, monkeypatch):
+    rows = SqlCoreStore(deployment.core_store)
+    rows.set(TASK, "old", row_text("s3://theirs@bucket/state/etl/run/load/-1/old"), expires_at=None)
+    rows.close()
+    monkeypatch.setenv(f"{OWN}READ_PATHS", "s3://ours@bucket/state")
+    read, old = doctor().all("refs")
+    assert read["status"] == "ok", read
+    assert "1 ref to s3://bucket/state" in old["seen"]
+
+
 def test_more_rows_than_there_is_time_for_are_not_called_well(doctor, monkeypatch):
     monkeypatch.setattr("offload_backend.diagnosis.refs._ENOUGH", -1)
     found = doctor()

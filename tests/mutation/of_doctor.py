@@ -57,6 +57,16 @@ DOCTOR = {
     ],
     ("diagnosis/refs.py", _CHECKS): [
         ("        if not tally.complete:\n", "        if False:\n", "rows that were not looked at are called well"),
+        (
+            'url = without_user(text.partition("#")[0])',
+            'url = text.partition("#")[0]',
+            "a place that only the peer's refs lead to may go",
+        ),
+        (
+            "without_user(ref.url) if isinstance(ref, PeerRef) else ref.url",
+            "ref.url",
+            "a ref of the peer's that names a connection cannot be read",
+        ),
     ],
     ("cli/examining.py", _RIGHTS): [
         (
