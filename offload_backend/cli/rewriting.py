@@ -118,17 +118,18 @@ def _show(report: RewriteReport, show: Show, limit: int) -> None:
 
 
 def _complain(report: RewriteReport) -> None:
-    if not report.failures and not report.undeleted:
+    if not report.failures and not report.undeleted and not report.stopped:
         return
     could = "can" if report.dry else "could"
     reasons = [f"{report.failures:,} rows {could} not be rewritten"] if report.failures else []
+    if report.stopped:
+        reasons.append("the store failed again and again, and the other rows were left alone")
     if report.undeleted:
         why = "; ".join(sorted(set(report.undeleted.values())))
         reasons.append(f"{len(report.undeleted):,} blobs that no row names any more could not be deleted: {why}")
     error = IncompleteError("; ".join(reasons), report.undeleted)
-    error.hint = (
-        "mend what the reasons say, and run the command again for the other rows" if report.failures else ""
-    )
+    again = "mend what the reasons say, and run the command again for the other rows"
+    error.hint = again if report.failures or report.stopped else ""
     if report.undeleted:
         error.hint = "; ".join(filter(None, (error.hint, "what was left behind is found by offload gc")))
     raise error

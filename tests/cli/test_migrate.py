@@ -16,7 +16,11 @@ from sqlalchemy import create_engine, text
 
 from offload_backend import connect
 from offload_backend.address import TaskAddress
+from offload_backend.cli.options import Output
+from offload_backend.cli.rewriting import Told, tell
 from offload_backend.corestores.sql import SqlCoreStore
+from offload_backend.errors import IncompleteError
+from offload_backend.lifecycle.remaking import RewriteReport
 from offload_backend.offloader import Offloader
 from offload_backend.ref import BlobRef, parse_ref
 from offload_backend.row import envelope, open_envelope
@@ -211,6 +215,13 @@ def test_a_store_that_is_gone_is_told_and_the_row_stays(moving):
     told = moving.offload("migrate", "in")
     assert told.exit_code == 4
     assert moving.rows()["theirs"] == row
+
+
+def test_rows_that_were_left_alone_are_no_success(capsys):
+    report = RewriteReport(dry=False, changed=10, stopped=True)
+    with pytest.raises(IncompleteError, match="the other rows were left alone"):
+        tell(report, {"rows": "here", "blobs": "there"}, Output.JSON, Told("", "", ""))
+    assert json.loads(capsys.readouterr().out)["stopped"]
 
 
 def places(moving):
