@@ -111,7 +111,7 @@ def move_here(
     from offload_backend.lifecycle.migrate import MovingHere
 
     told = Told(
-        elsewhere="there are of Airflow's own backend or of another deployment, and stay",
+        elsewhere="there are of Airflow's own backend or of another deployment, and stay: so must the old location",
         archived="keep the old location readable, or drop them (airflow db drop-archived)",
         kept=_kept(delete_old),
     )
