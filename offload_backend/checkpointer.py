@@ -125,7 +125,7 @@ class Checkpointer:
         """
         named = self._read_progress()
         if self._named and not named:
-            raise _error("the progress that was written before is gone", self._name, named)
+            raise _error("the progress that was written, or may have been, is not there", self._name, named)
         chosen = [saved for saved in named if step in (None, saved.step)]
         if chosen:
             state: _T = self._read(chosen[-1], named)

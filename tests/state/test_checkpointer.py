@@ -518,7 +518,7 @@ def test_what_was_there_and_is_gone_is_no_reason_to_start_anew(task_store):
     checkpoint.resume(start=new)
     checkpoint.offer(after(1))
     task_store.delete(PROGRESS)
-    with pytest.raises(CheckpointError, match="progress that was written before is gone"):
+    with pytest.raises(CheckpointError, match="progress that was written, or may have been, is not there"):
         checkpoint.resume(start=new)
     assert Checkpointer(task_store, PROGRESS).resume(start=new) == new()
 
