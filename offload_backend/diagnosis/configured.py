@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from offload_backend.configuration import Configuration
 from offload_backend.diagnosis.finding import Finding, SkippedError, failed, ok, warn
 from offload_backend.durations import format_duration
+from offload_backend.location import is_location
 from offload_backend.settings import SECTION, Settings, default_text
 from offload_backend.settings.keyplaces import key_places
 
@@ -188,4 +189,10 @@ def _shown(settings: Settings, name: str) -> str:
         return str(value).lower()
     if isinstance(value, timedelta):
         return format_duration(value)
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    values = value if isinstance(value, tuple) else (str(value),)
+    return " ".join(_path_shown(each) if name in ("path", "read_paths") else str(each) for each in values)
+
+
+def _path_shown(path: str) -> str:
+    """One that is refused when it is used may hold a password that a ``/`` has cut in two."""
+    return path if not path or is_location(path) else "(no storage URL, not shown)"

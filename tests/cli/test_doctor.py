@@ -116,6 +116,16 @@ def test_where_each_setting_was_read_is_told_and_no_secret_is(doctor, monkeypatc
     assert KEY not in found.printed
 
 
+@pytest.mark.parametrize("setting", ["PATH", "READ_PATHS"])
+def test_a_password_that_a_slash_has_cut_in_two_is_not_shown(no_configuration, monkeypatch, setting):
+    monkeypatch.setenv(f"{OWN}PATH", "s3://bucket/state")
+    monkeypatch.setenv(f"{OWN}{setting}", "sftp://me:not/to-be-shown@host/state")
+    found = examined()
+    shown = {each["name"]: each["value"] for each in found.document["settings"]}
+    assert shown[setting.lower()] == "(no storage URL, not shown)"
+    assert "to-be-shown" not in found.printed
+
+
 def test_what_comes_from_airflows_own_settings_says_so(no_configuration, monkeypatch, tmp_path):
     path = "AIRFLOW__COMMON_IO__STATE_STORE_OBJECTSTORAGE_PATH"
     monkeypatch.setenv(path, f"file://{tmp_path}/peer")

@@ -28,6 +28,13 @@ DOCTOR = {
         ),
         ('if error.reason in ("denied", "failed"):', "if False:", "what may not be seen is called a failure"),
     ],
+    ("diagnosis/configured.py", _CHECKS): [
+        (
+            "return path if not path or is_location(path) else",
+            "return path if path else",
+            "a path is shown with its password",
+        ),
+    ],
     ("diagnosis/access.py", _CHECKS): [
         ("if found == wanted:", "if len(found) == len(wanted):", "other bytes are taken for those that were put"),
         ("if info.modified < now - _OLD]", "]", "the probe of another run is deleted"),
