@@ -86,11 +86,7 @@ def erase(
         eraser = Eraser(opened.settings, rows, roots, blobs, hooks, record, expect=expect)
         report = eraser.erase(wanted, delete=delete, accept=accept or ())
         record("ended", [_counts(report)])
-    if output is Output.JSON:
-        typer.echo(_as_json(report, places))
-    else:
-        say(_as_table(report, places))
-    _complain(report)
+    _tell(report, places, output)
 
 
 def selection_of(
@@ -170,6 +166,14 @@ def _counts(report: EraseReport) -> dict[str, Any]:
         "failed": len(report.failed),
         "changed": report.changed,
     }
+
+
+def _tell(report: EraseReport, places: dict[str, str], output: Output) -> None:
+    if output is Output.JSON:
+        typer.echo(_as_json(report, places))
+    else:
+        say(_as_table(report, places))
+    _complain(report)
 
 
 def _as_json(report: EraseReport, places: dict[str, str]) -> str:
