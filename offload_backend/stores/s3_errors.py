@@ -109,8 +109,8 @@ class RefusalError(Exception):
     """
 
     def __init__(self, code: str, status: int, *, retry_after: float = 0.0) -> None:
-        super().__init__(code or str(status))
-        self.code = code
+        self.code = _in_one_line(code)
+        super().__init__(self.code or str(status))
         self.status = status
         self.retry_after = retry_after
         self.repeated = False
@@ -131,13 +131,18 @@ class NoAnswerError(Exception):
 def code_and_status(error: BaseException | None) -> tuple[str, int]:
     """S3's error code and the HTTP status, of ours or of botocore's error; ``("", 0)`` of anything else."""
     if isinstance(error, RefusalError):
-        return error.code[:_LONGEST_CODE], error.status
+        return error.code, error.status
     answer: Any = getattr(error, "response", None)
     if not isinstance(answer, dict):
         return "", 0
-    code = str(answer.get("Error", {}).get("Code", ""))[:_LONGEST_CODE]
+    code = _in_one_line(str(answer.get("Error", {}).get("Code", "")))
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return code, int(status or (code if code.isdigit() else 0))
+    return code, int(status or (code if code.isdecimal() else 0))
+
+
+def _in_one_line(code: str) -> str:
+    """What may stand in the log and on a terminal, whoever answered."""
+    return "".join(char if char.isprintable() else "�" for char in code[:_LONGEST_CODE])
 
 
 def grant(operation: str) -> str:

@@ -11,6 +11,7 @@ import threading
 from itertools import product
 
 import pytest
+from botocore.exceptions import ClientError
 
 from offload_backend.errors import StoreError
 from offload_backend.settings import Settings
@@ -25,7 +26,7 @@ from offload_backend.stores.patience import (
     allowed_seconds,
     within,
 )
-from offload_backend.stores.s3_errors import NoAnswerError, RefusalError
+from offload_backend.stores.s3_errors import NoAnswerError, RefusalError, code_and_status
 from offload_backend.stores.s3_read import read_object
 from offload_backend.stores.s3_retries import repeated
 from offload_backend.stores.s3_wire import Wire
@@ -372,3 +373,11 @@ def test_an_upload_that_begins_after_it_was_given_up_is_aborted(bucket):
     assert not store_threads()
     assert bucket.unfinished_uploads() == []
     assert bucket.all_keys() == set()
+
+
+def test_what_a_store_says_stays_in_one_line_and_does_nothing_to_a_terminal():
+    ours = RefusalError("Slow\nDown\x1b[2J" + "x" * 100, 503)
+    assert str(ours) == ours.code == "Slow�Down�[2J".ljust(64, "x")
+    answer = {"Error": {"Code": "Slow\nDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
+    assert code_and_status(ClientError(answer, "PutObject")) == ("Slow�Down", 503)
+    assert code_and_status(ClientError({"Error": {"Code": "²"}}, "PutObject")) == ("²", 0)
