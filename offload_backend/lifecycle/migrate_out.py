@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from offload_backend.codecs.json import JsonCodec, NotJsonError
 from offload_backend.errors import ConfigError, UnsupportedValueError
 from offload_backend.lifecycle.named import own_blob
 from offload_backend.lifecycle.remaking import NOTHING, Change, Need, Remade
@@ -83,6 +84,7 @@ class MovingToPlainRows(_Leaving):
     def remake(self, found: FoundRow, need: Need) -> Remade:
         """See :class:`~offload_backend.lifecycle.remaking.Remaking`."""
         value, text = self._json(found, need.text)
+        _require_json(_is_exact(value))
         if isinstance(value, dict) and value.get(ENVELOPE_KEY):  # of whatever type: so Airflow asks
             raise UnsupportedValueError(
                 "in a plain row, this dict would be taken for an envelope",
@@ -147,6 +149,19 @@ class MovingToCommonIo(_Leaving):
         name = new_peer_name(found.row.address, found.row.key, self._compression)
         self.target().put(name, [peer_bytes(text, self._compression)])
         return Remade(envelope(f"{self._path}/{name}"), name)
+
+
+def _is_exact(value: Any) -> bool:
+    """Whether it reaches a task from a plain row: Airflow sends it as UTF-8, and integers in 64 bits.
+
+    The peer's JSON need not be so.
+    """
+    try:
+        for _ in JsonCodec().encode(value):
+            pass
+    except NotJsonError:
+        return False
+    return True
 
 
 def _require_json(is_plain: bool) -> None:

@@ -77,9 +77,10 @@ class TestToPlainRows:
         assert (report.done.rows, estate.text("a")) == (1, text)
         assert repr(estate.value("a")) == repr(value)
 
-    def test_what_the_peer_holds_and_no_json_is_stays(self):
+    @pytest.mark.parametrize("data", [b'{"loss": NaN}', b"[1180591620717411303424]", rb'"half \ud800"'])
+    def test_what_the_peer_holds_and_no_json_is_stays(self, data):
         estate = Estate()
-        name = estate.set_by_peer("a", None, data=b'{"loss": NaN}')
+        name = estate.set_by_peer("a", None, data=data)
         report = to_plain(estate)
         assert (report.done.rows, report.failures) == (0, 1)
         assert estate.held("a") == f"s3://conn@bucket/peer/{name}"

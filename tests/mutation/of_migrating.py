@@ -62,6 +62,7 @@ MIGRATING = {
     ("lifecycle/migrate_out.py", _OUT): [
         ('        _require_json(ref.codec == "json")\n', "", "a tuple leaves as a list"),
         ("            _require_json(is_json(text))\n", "            pass\n", "an inline tuple leaves as a list"),
+        ("        _require_json(_is_exact(value))\n", "", "a plain row holds what Airflow cannot give to a task"),
         (
             "        if isinstance(value, dict) and value.get(ENVELOPE_KEY):",
             "        if isinstance(value, dict) and isinstance(value.get(ENVELOPE_KEY), str):",
