@@ -76,7 +76,7 @@ compare: $(VENV)/.test ## run the comparison with common-io and write its table 
 	@$(PY) -m tests.peer.table
 
 docs: $(VENV)/.test ## the documentation as a site, in build/site
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet && echo "build/site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "build/site/index.html"
 
 docs-serve: $(VENV)/.test ## the same, shown while it is written
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve $(ARGS)
