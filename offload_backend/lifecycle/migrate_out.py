@@ -50,10 +50,7 @@ class _Leaving:
     def _json(self, found: FoundRow, text: str) -> tuple[Any, str]:
         """The value of the row's text, and what Airflow itself writes for it."""
         with self._values.of(found, text) as value:
-            try:
-                return value, json.dumps(value, allow_nan=False)
-            except ValueError as error:
-                raise _more_than_json() from error
+            return value, json.dumps(value)
 
 
 class MovingToPlainRows(_Leaving):
