@@ -124,9 +124,10 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def written(document: str) -> str:
     """The document with a current table."""
-    before, start, rest = document.partition("<!-- versions -->\n")
-    _, end, after = rest.partition("\n<!-- /versions -->")
-    return f"{before}{start}{table(json.loads(RESULTS.read_text()))}{end}{after}"
+    start, end = "<!-- versions -->\n", "<!-- /versions -->"
+    before, rest = document.split(start)
+    _, after = rest.split(end)
+    return f"{before}{start}{table(json.loads(RESULTS.read_text()))}\n{end}{after}"
 
 
 def main(arguments: list[str]) -> int:
