@@ -54,7 +54,7 @@ def test_an_operator_sees_airflows_own_database(airflow: Airflow, tmp_path: Path
     # Rows of other tests are in this database, too, and their refs lead to other places.
     failed = {check for check, each in found.items() if any(finding["status"] == "fail" for finding in each)}
     assert failed <= {"refs"}, found
-    assert code == bool(failed)
+    assert bool(code) == bool(failed)
     assert (
         statuses(found, "core-store")
         == statuses(found, "worker-class")
