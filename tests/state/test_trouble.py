@@ -134,7 +134,8 @@ def test_dead_blobs_that_cannot_be_deleted_are_logged_and_fail_nothing(tmp_path,
         task_store.set("key", BIG)
         task_store.set("key", [BIG])
         task_store.delete("key")
-    assert [record.getMessage() for record in caplog.records] == ["1 dead blobs were left behind: denied"] * 2
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("offload_backend")]
+    assert ours == ["1 dead blobs were left behind: denied"] * 2
 
 
 def test_without_a_path_the_first_set_says_which_setting_is_missing(local):
