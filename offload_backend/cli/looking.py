@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from offload_backend.cli.collecting import Place
 from offload_backend.cli.opening import Deployment, Kind, open_blobs, open_deployment
+from offload_backend.cli.options import duration_of
 from offload_backend.cli.progress import bar
 from offload_backend.cli.tables import plain
 from offload_backend.errors import ConfigError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from offload_backend.settings import Settings
 
 __all__ = ["AssetOption", "DagOption", "IndexOption", "KeyOption", "RefArgument", "RunOption", "TaskOption"]
-__all__ += ["Looked", "UriOption", "choice_of", "entries", "look_up", "opened_rows", "parse_age", "parse_size"]
+__all__ += ["Looked", "UriOption", "choice_of", "entries", "look_up", "opened_rows", "parse_size"]
 
 DagOption = Annotated[str | None, typer.Option("--dag", help="State of the tasks of the dags like this: a glob.")]
 RunOption = Annotated[str | None, typer.Option("--run", help="Only of runs like this: a glob.")]
@@ -48,6 +48,7 @@ RefArgument = Annotated[
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kMGT]?)(i?)B?)", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SHOWN = 5
+_AGE = "7d; units are s, m, h and d"
 ROWS_AT_A_TIME = 1000
 
 
@@ -75,21 +76,11 @@ def choice_of(
         raise ConfigError("an option is empty", hint="leave it out to mean all")
     return Choice(
         *(dag, run, task, map_index, asset, asset_uri, key),
-        older_than=None if older_than is None else parse_age("--older-than", older_than),
-        newer_than=None if newer_than is None else parse_age("--newer-than", newer_than),
+        older_than=None if older_than is None else duration_of("--older-than", older_than, _AGE),
+        newer_than=None if newer_than is None else duration_of("--newer-than", newer_than, _AGE),
         larger_than=None if larger_than is None else parse_size("--larger-than", larger_than),
         everything=everything,
     )
-
-
-def parse_age(option: str, text: str) -> timedelta:
-    """A duration as the settings have them: ``30m``, ``7d``."""
-    from offload_backend.durations import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise ConfigError(f"{option} {error}", hint=f"for example {option} 7d; units are s, m, h and d") from None
 
 
 def parse_size(option: str, text: str) -> int:

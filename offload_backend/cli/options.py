@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import Enum
 from typing import Annotated
 
 import typer
+
+from offload_backend.errors import ConfigError
 
 __all__ = [
     "AcceptOption",
@@ -19,6 +22,7 @@ __all__ = [
     "OutputOption",
     "PathOption",
     "QuarantineOption",
+    "duration_of",
 ]
 
 
@@ -53,3 +57,13 @@ MinAgeOption = Annotated[str | None, typer.Option("--min-age", help="Instead of 
 QuarantineOption = Annotated[str | None, typer.Option("--quarantine", help="Instead of gc_quarantine: 14d.")]
 MaxRatioOption = Annotated[float | None, typer.Option("--max-ratio", help="Instead of gc_max_ratio: 0.5.")]
 MaxCountOption = Annotated[int | None, typer.Option("--max-count", help="Instead of gc_max_count: 1000000.")]
+
+
+def duration_of(option: str, text: str, example: str) -> timedelta:
+    """What the option was given: a duration as the settings have them, or :class:`ConfigError`."""
+    from offload_backend.durations import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{option} {error}", hint=f"for example {option} {example}") from None

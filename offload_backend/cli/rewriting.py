@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from offload_backend.cli.options import Output
+from offload_backend.cli.options import Output, duration_of
 from offload_backend.cli.progress import Show, bar
 from offload_backend.cli.tables import say
-from offload_backend.errors import ConfigError, IncompleteError
+from offload_backend.errors import IncompleteError
 
 if TYPE_CHECKING:
     from offload_backend.cli.opening import Deployment
@@ -41,15 +40,6 @@ class Wanted:
     grace: str = "0s"
     delete: bool = True
 
-    def patience(self) -> timedelta:
-        """The grace; :class:`~offload_backend.errors.ConfigError` for a text that is no duration."""
-        from offload_backend.durations import parse_duration
-
-        try:
-            return parse_duration(self.grace)
-        except ValueError as error:
-            raise ConfigError(f"--grace {error}", hint="for example --grace 10m, or 0s for none") from None
-
 
 @dataclass(frozen=True)
 class Told:
@@ -69,7 +59,8 @@ def rewrite_rows(
     from offload_backend.lifecycle.rewrite import rewrite
     from offload_backend.lifecycle.selection import TaskSelection
 
-    grace, settings, store = wanted.patience(), opened.settings, opened.store()
+    grace = duration_of("--grace", wanted.grace, "10m, or 0s for none")
+    settings, store = opened.settings, opened.store()
     with opened.rows() as rows, opened.roots() as roots, bar() as show:
         hooks = load_hooks(settings)
         former = None

@@ -50,7 +50,10 @@ class _Leaving:
     def _json(self, found: FoundRow, text: str) -> tuple[Any, str]:
         """The value of the row's text, and what Airflow itself writes for it."""
         with self._values.of(found, text) as value:
-            return value, json.dumps(value)
+            try:
+                return value, json.dumps(value, allow_nan=False)
+            except ValueError as error:
+                raise _more_than_json() from error
 
 
 class MovingToPlainRows(_Leaving):

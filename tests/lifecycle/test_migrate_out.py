@@ -197,6 +197,16 @@ class TestToCommonIo:
         assert (estate.value("a"), estate.text("there")) == (VALUE, there)
         assert to_peer(estate).wanted.rows == 0
 
+    def test_what_the_peer_holds_elsewhere_and_is_no_json_stays_there(self):
+        elsewhere = "s3://bucket/peer-of-before"
+        estate = Estate(read_paths=f"{elsewhere} s3://conn@bucket/peer")
+        estate.stores.open(elsewhere).put(peer_name(TASK, "a"), [b'{"loss": NaN}'])
+        text = envelope(f"{elsewhere}/{peer_name(TASK, 'a')}")
+        estate.rows.set(TASK, "a", text, expires_at=None)
+        report = to_peer(estate)
+        assert (report.done.rows, report.failures) == (0, 1)
+        assert estate.text("a") == text
+
     def test_small_values_stay_in_rows_below_the_peers_own_threshold(self):
         estate = Estate()
         estate.set("small", "x" * 97)

@@ -74,6 +74,7 @@ MIGRATING = {
             "a ref of the peer's that it does not read is left to it",
         ),
         ("        self._require_room(len(text))\n", "", "a plain row is longer than a row may be"),
+        ("json.dumps(value, allow_nan=False)", "json.dumps(value)", "what leaves is no JSON"),
         ("        if len(text) < self._threshold:\n", "        if False:\n", "the peer's threshold is passed over"),
         (
             "        _require_readable(settings, path)\n",
