@@ -220,6 +220,11 @@ class IncompleteError(CollectorError):
         self.failed = dict(failed)
 
 
+def may_be_gone(error: BlobNotFoundError | StoreError) -> bool:
+    """Whether the blob may be gone. S3 calls one that is missing forbidden where s3:ListBucket is not granted."""
+    return isinstance(error, BlobNotFoundError) or error.reason == "denied"
+
+
 def without_text(error: Exception) -> Exception:
     """What tracebacks may show of an error that quotes a value: its type, and where it was raised."""
     last = error.__traceback__

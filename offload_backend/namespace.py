@@ -7,7 +7,14 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from offload_backend.address import MAX_KEY
-from offload_backend.errors import BlobCorruptError, BlobNotFoundError, InvalidKeyError, concerning
+from offload_backend.errors import (
+    BlobCorruptError,
+    BlobNotFoundError,
+    InvalidKeyError,
+    StoreError,
+    concerning,
+    may_be_gone,
+)
 from offload_backend.isolation import of_address, of_row
 from offload_backend.observation.observer import Observer
 from offload_backend.row import open_envelope, row_text
@@ -120,9 +127,9 @@ class Namespace:
                     return default
                 try:
                     return self._values.read(row)
-                except BlobNotFoundError:
+                except (BlobNotFoundError, StoreError) as error:
                     # The row may have been replaced, and its blob deleted, since it was read.
-                    current = self._core_store.get(self.address, key)
+                    current = self._core_store.get(self.address, key) if may_be_gone(error) else row
                     if current is not None and current.text == row.text:
                         raise
                     row = current

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -140,6 +141,14 @@ class Offloader:
         if not names:
             return DeleteReport()
         return delete_told(lambda names: self._stores.to_write().delete(names), names)
+
+    def blob_read(self, text: str) -> BlobName | None:
+        """The blob of ours that the text refers to, wherever :meth:`resolve` would read it."""
+        with suppress(OffloadError):
+            ref = parse_ref(text)
+            if isinstance(ref, BlobRef):
+                return self._stores.blob_named(self._stores.find(ref.url)[1])
+        return None
 
     def blob_of(self, text: str) -> BlobName | None:
         """The blob that the text refers to, if this deployment may delete it; opens no store."""

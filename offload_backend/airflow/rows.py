@@ -41,9 +41,13 @@ class Place(NamedTuple):
 
 
 class RowNow(NamedTuple):
-    """What a row says: the text in its envelope, empty if it has none; ``None`` if it was not found."""
+    """What a row says: the text in its envelope, empty if it has none; ``None`` if it was not found.
+
+    ``plain`` is the value in a row that has none.
+    """
 
     named: str | None
+    plain: Any = None
 
 
 class Rows:
@@ -60,7 +64,8 @@ class Rows:
         """The row, or ``None`` if it cannot be told."""
         answer = self.ask(place.question(place.key))
         if isinstance(answer, (comms.TaskStateStoreResult, comms.AssetStateStoreResult)):
-            return RowNow(open_envelope(answer.value) or "")
+            text = open_envelope(answer.value)
+            return RowNow("", answer.value) if text is None else RowNow(text)
         return RowNow(None) if _is_not_found(answer, place.key) else None
 
     def is_in_step(self, place: Place) -> bool:

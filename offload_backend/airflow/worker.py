@@ -11,9 +11,9 @@ from offload_backend.airflow.configuration import clears_on_success, load_settin
 from offload_backend.airflow.loop import beside_the_loop
 from offload_backend.airflow.ownership import Ownership
 from offload_backend.airflow.reclaiming import Reclaiming
-from offload_backend.airflow.rows import Rows, on_event_loop, place_of
+from offload_backend.airflow.rows import RowNow, Rows, on_event_loop, place_of
 from offload_backend.airflow.stats import open_meter
-from offload_backend.errors import BlobNotFoundError, ConfigError, StoreError
+from offload_backend.errors import BlobNotFoundError, ConfigError, StoreError, may_be_gone
 from offload_backend.isolation import IsOwn
 from offload_backend.observation.observer import Observer
 from offload_backend.offloader import Offloader
@@ -67,13 +67,12 @@ class Worker:
     def resolve(self, text: str, is_own: IsOwn) -> Any:
         """The value, as :meth:`Offloader.resolve`; under ``isolation = deployment``, whosesoever it is.
 
-        A row that is overwritten while its blob is read may lose that blob, whoever deletes here; then
-        the value that replaced it is the answer. S3 calls a missing blob forbidden where s3:ListBucket
-        is not granted: so this is found out for ``denied``, too.
+        A row that is overwritten or rewritten while its blob is read may lose that blob, whoever deletes
+        here; then what the row says now is the answer, also if that is plain JSON.
 
         Where the row cannot be read again, the store's error is raised: on an event loop, as in a task's ``aget``,
         on which nothing may wait for an answer; for another task's state; for a key that a blob's name does not
-        spell out; and for a blob outside the write location.
+        spell out; and for what the peer has stored.
 
         In a trigger, others go on while a blob is read; what is inline is there at once.
         """
@@ -111,19 +110,19 @@ class Worker:
         try:
             return self._resolve(text, is_own)
         except (BlobNotFoundError, StoreError) as error:
-            newer = self._named_instead(text) if _may_be_deleted(error) else None
-            if not newer or newer == text or reads == 1:
+            now = self._row_now(text) if may_be_gone(error) else None
+            if now is None or now.named in (None, text) or reads == 1:
                 raise
-        return self._resolve_row(newer, is_own, reads - 1)
+        # Airflow itself gives what a row of plain JSON holds to the task, and asks no backend.
+        return self._resolve_row(now.named, is_own, reads - 1) if now.named else now.plain
 
-    def _named_instead(self, text: str) -> str | None:
+    def _row_now(self, text: str) -> RowNow | None:
         """What the row says now that said ``text`` a moment ago; ``None`` if it cannot be told."""
-        blob = self._offloader.blob_of(text)
+        blob = self._offloader.blob_read(text)
         if blob is None or on_event_loop():
             return None
         place = self._reclaiming.place_of(blob) if self._reclaimer is not None else place_of(blob)
-        now = self._rows.read(place) if place else None
-        return now.named if now else None
+        return self._rows.read(place) if place else None
 
     def _resolve(self, text: str, is_own: IsOwn | None) -> Any:
         value = self._offloader.resolve(text, is_own)
@@ -176,10 +175,6 @@ def _is_any_installed(group: str) -> bool:
 
         return bool(entry_points(group=group))
     return next(found(group), None) is not None
-
-
-def _may_be_deleted(error: BlobNotFoundError | StoreError) -> bool:
-    return isinstance(error, BlobNotFoundError) or error.reason == "denied"
 
 
 def _notified(method: str, call: Any) -> None:

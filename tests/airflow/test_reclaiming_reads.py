@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from offload_backend.address import TaskAddress
+from offload_backend.airflow import OffloadStateBackend
 from offload_backend.errors import BlobNotFoundError, StoreError
-from tests.airflow.test_reclaiming_rules import home, reads, set_many, stores, task, value
+from tests.airflow.test_reclaiming_rules import HOME, home, reads, set_many, stores, task, value
 
 if TYPE_CHECKING:
     from tests.airflow.running import Running
@@ -70,6 +72,35 @@ def test_a_reader_who_is_overwritten_by_a_value_in_the_row_gets_that(
     task.supervisor.rows["task", "k"] = json.dumps({"__airflow_state_ref__": "7"})
     home(stores).delete(home(stores).names())
     assert task.backend().deserialize_task_state_store_from_ref(old) == 7
+
+
+@pytest.mark.parametrize("reclaim", ["eager", "never"])
+def test_a_reader_whose_value_moved_to_a_plain_row_meanwhile_gets_that(
+    task: Running, stores: Stores, monkeypatch: pytest.MonkeyPatch, reclaim: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__RECLAIM", reclaim)
+    set_many(task, 1)
+    old = task.supervisor.ref("k")
+    task.supervisor.rows["task", "k"] = json.dumps(value(0))  # as `offload migrate out --to plain` does
+    home(stores).delete(home(stores).names())
+    assert task.backend().deserialize_task_state_store_from_ref(old) == value(0)
+
+
+@pytest.mark.parametrize("reclaim", ["eager", "never"])
+def test_a_reader_whose_value_moved_to_another_place_meanwhile_reads_it_there(
+    task: Running, stores: Stores, monkeypatch: pytest.MonkeyPatch, reclaim: str
+) -> None:
+    set_many(task, 1)
+    old = task.supervisor.ref("k")
+    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__RECLAIM", reclaim)
+    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__PATH", "s3://bucket/new")
+    monkeypatch.setenv("AIRFLOW__OFFLOAD_BACKEND__READ_PATHS", HOME)
+    backend, address = OffloadStateBackend(), TaskAddress("d", "r", "t")
+    moved = backend._use().offload(value(0), address, "k")
+    task.supervisor.rows["task", "k"] = json.dumps({"__airflow_state_ref__": moved})
+    home(stores).delete(home(stores).names())
+    assert backend.deserialize_task_state_store_from_ref(old) == value(0)
+    assert reads(task) == 1
 
 
 @pytest.mark.parametrize("reclaim", ["eager", "never"])

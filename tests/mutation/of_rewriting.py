@@ -8,6 +8,9 @@ _TESTS_1 = ("tests/lifecycle/test_rewrite.py", "-k", "not postgres")
 _TESTS_2 = ("tests/contracts/test_removable_rows.py", "-k", "TestSqliteFile or TestMemory")
 
 _TESTS_3 = ("tests/cli/test_rekey.py",)
+_BETWEEN = ("tests/cli/test_migrate.py", "-k", "just_read")
+_FORBIDDEN = ("tests/state/test_trouble.py", "-k", "forbidden")
+_WORKERS = ("tests/airflow/test_reclaiming_reads.py",)
 _TESTS_4 = ("tests/contracts/test_removable_rows.py", "-k", "pages_of_airflows and sqlite")
 
 REWRITING = {
@@ -113,6 +116,28 @@ REWRITING = {
             "                if row := self._rows.get((found.row.address, found.row.key)):\n"
             "                    self._rows[row.address, row.key] = replace",
             "a row that was written anew is replaced",
+        ),
+    ],
+    ("namespace.py", _BETWEEN): [
+        (
+            "                    if current is not None and current.text == row.text:\n",
+            "                    if True:\n",
+            "a value that moved on is lost to who has just read its row",
+        ),
+    ],
+    ("namespace.py", _FORBIDDEN): [
+        (
+            "if may_be_gone(error) else row",
+            "if isinstance(error, BlobNotFoundError) else row",
+            "a blob that went while it was read is forbidden",
+        ),
+    ],
+    ("airflow/worker.py", _WORKERS): [
+        ("now.named in (None, text) or", 'now.named in (None, "", text) or', "a value in a plain row is not found"),
+        (
+            "blob = self._offloader.blob_read(text)",
+            "blob = self._offloader.blob_of(text)",
+            "a value that moved to another place is not found",
         ),
     ],
     ("lifecycle/rekey.py", _TESTS_3): [

@@ -17,7 +17,9 @@ from offload_backend.errors import (
     ConfigError,
     CoreStoreError,
     ForeignRefError,
+    StoreError,
 )
+from offload_backend.stores.local import LocalBlobStore
 from offload_backend.stores.memory import MemoryBlobStore
 from tests.state.conftest import BIG, Places
 
@@ -46,6 +48,28 @@ def test_a_value_replaced_while_it_is_read_is_read_again(raced):
     left = [[BIG, 1], [BIG, 2], [BIG, 3]]
     raced.core_store.meanwhile = lambda: left and other.set("key", left.pop())
     assert task_store.get("key") == [BIG, 1]
+
+
+def test_a_value_replaced_while_it_is_read_is_read_again_where_a_missing_blob_is_forbidden(raced, monkeypatch):
+    """As S3 says of it where s3:ListBucket is not granted."""
+    task_store, other = (raced.open().task_store("dag", "run", "task") for _ in range(2))
+    task_store.set("key", BIG)
+    read_into = LocalBlobStore.read_into
+
+    def forbidden(*arguments):
+        try:
+            read_into(*arguments)
+        except BlobNotFoundError as error:
+            raise StoreError("GetObject failed: AccessDenied", reason="denied") from error
+
+    monkeypatch.setattr(LocalBlobStore, "read_into", forbidden)
+    left = [[BIG, 1], [BIG, 2]]
+    raced.core_store.meanwhile = lambda: left and other.set("key", left.pop())
+    assert task_store.get("key") == [BIG, 1]
+    for blob in raced.blobs():
+        blob.unlink()
+    with pytest.raises(StoreError, match="AccessDenied"):
+        task_store.get("key")
 
 
 def test_a_value_deleted_while_it_is_read_gives_the_default(raced):
