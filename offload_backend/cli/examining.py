@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from offload_backend.cli.collecting import Place
-from offload_backend.cli.opening import CoreStoreUrl, Deployment, Kind, has_airflow, open_deployment
+from offload_backend.cli.installed import asking_airflow, explained, has_airflow
+from offload_backend.cli.opening import CoreStoreUrl, Deployment, Kind, open_deployment
 from offload_backend.configuration import Configuration, data_directory, read_configuration
 from offload_backend.diagnosis import access, bucketrules, configured, environment, ownership, places, refs
 from offload_backend.diagnosis.case import Case
@@ -26,7 +27,7 @@ from offload_backend.diagnosis.finding import (
     bounded,
     diagnose,
 )
-from offload_backend.errors import ConfigError, without_text
+from offload_backend.errors import ConfigError
 from offload_backend.location import parse_location
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def examine(
             told += configured.told(opened.settings, configuration, _given(place))
             case = _case(opened, problem, place, configuration)
         except Exception as error:  # noqa: BLE001 - Airflow's own among them; told as a finding
-            wrong = partial(_raising, error if isinstance(error, ConfigError) else _of_airflow(error))
+            wrong = partial(_raising, error if isinstance(error, ConfigError) else explained(error))
             checks += [Check("settings", wrong), Check("everything else", _without_settings)]
             return Examination(diagnose(checks, fix=fix, on_step=on_step), told)
         probe = access.Probe(case)
@@ -166,9 +167,10 @@ def _as_it_was() -> Iterator[None]:
 
 def _settings(changes: dict[str, object]) -> Settings:
     if has_airflow():
-        from offload_backend.airflow import maintenance
+        with asking_airflow():
+            from offload_backend.airflow import maintenance
 
-        return maintenance.settings(changes)
+            return maintenance.settings(changes)
     return read_configuration().settings(changes)
 
 
@@ -231,14 +233,6 @@ def _given_values(place: Place) -> dict[str, object]:
 
 def _given(place: Place) -> dict[str, str]:
     return {name: f"--{name}" for name in _given_values(place)}
-
-
-def _of_airflow(error: Exception) -> ConfigError:
-    """What an error of Airflow's own means, without its text, which may quote a URL or what a command printed."""
-    return ConfigError(
-        f"Airflow does not tell its configuration: {without_text(error)}",
-        hint="see that this works here: airflow config list --section offload_backend",
-    )
 
 
 def _raising(error: Exception) -> NoReturn:

@@ -13,7 +13,8 @@ __all__ = ["metering"]
 
 def metering(deployment: Deployment) -> list[Hooks]:
     """Hooks that measure runs; none where neither ``[metrics]`` nor a provider of meters wants them."""
-    from offload_backend.cli.opening import Kind, has_airflow
+    from offload_backend.cli.installed import has_airflow
+    from offload_backend.cli.opening import Kind
     from offload_backend.observation.observer import Observer
 
     meter = None

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from offload_backend.cli.installed import asking_airflow, has_airflow, has_airflow_core
 from offload_backend.errors import ConfigError, Refusal, RefusedError
 
 if TYPE_CHECKING:
@@ -116,11 +116,11 @@ def open_deployment(
     if chosen.kind is Kind.AIRFLOW and configuration.core_backend:
         raise _rows_elsewhere()
     if chosen.kind is not Kind.EMBEDDED and has_airflow():
-        from offload_backend.airflow import maintenance
+        with asking_airflow():
+            from offload_backend.airflow import maintenance
 
-        return Deployment(
-            maintenance.settings(changes), chosen, maintenance.cleanup_batch_size(), maintenance.option
-        )
+            settings, batch_size = maintenance.settings(changes), maintenance.cleanup_batch_size()
+        return Deployment(settings, chosen, batch_size, maintenance.option)
     return Deployment(configuration.settings(changes), chosen, configuration.cleanup_batch_size, configuration.get)
 
 
@@ -133,9 +133,10 @@ def open_blobs(
     given = {"path": path, "deployment": deployment}
     changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if has_airflow():
-        from offload_backend.airflow import maintenance
+        with asking_airflow():
+            from offload_backend.airflow import maintenance
 
-        settings = maintenance.settings(changes)
+            settings = maintenance.settings(changes)
     else:
         settings = read_configuration().settings(changes)
     if not settings.path and (directory := data_directory() / "blobs").exists():  # where connect() puts them
@@ -153,11 +154,6 @@ def _rows_elsewhere() -> ConfigError:
     )
 
 
-def has_airflow() -> bool:
-    """Whether tasks of Airflow could run here."""
-    return _is_installed("apache-airflow-task-sdk")
-
-
 def parse_core_store(text: str) -> CoreStoreUrl:
     """The kind and URL of a ``--core-store`` that is spelt out; :class:`ConfigError` for another."""
     named = [kind for kind in Kind if text.startswith(f"{kind.value}+")]
@@ -168,7 +164,9 @@ def parse_core_store(text: str) -> CoreStoreUrl:
     if kind is Kind.EXPORT and not url.startswith("file:///"):
         raise ConfigError("an export of roots is read from a file", hint=FORMS)
     if kind in (Kind.EMBEDDED, Kind.AIRFLOW):
-        _require_file(url)
+        _require_file(
+            url, hint=f"airflow db migrate makes Airflow's; or {FORMS}" if kind is Kind.AIRFLOW else FORMS
+        )
     return CoreStoreUrl(kind, url)
 
 
@@ -187,16 +185,17 @@ def _chosen(given: str | None, configuration: Configuration) -> CoreStoreUrl | N
         )
     if own:
         return parse_core_store(own)
-    if given or airflow_is_configured or _is_installed("apache-airflow-core"):
+    if given or airflow_is_configured or has_airflow_core():
         return _airflow_database(configuration)
     return None
 
 
 def _airflow_database(configuration: Configuration) -> CoreStoreUrl:
-    if _is_installed("apache-airflow-core"):
-        from offload_backend.airflow import maintenance
+    if has_airflow_core():
+        with asking_airflow():
+            from offload_backend.airflow import maintenance
 
-        url = maintenance.database_url()
+            url = maintenance.database_url()
     else:
         url = configuration.get("database", "sql_alchemy_conn")
     if not url:
@@ -208,6 +207,11 @@ def _airflow_database(configuration: Configuration) -> CoreStoreUrl:
         raise ConfigError(
             "Airflow's tables are in the schema of [database] sql_alchemy_schema, which its URL does not tell",
             hint="name both: --core-store 'airflow+postgresql://…?options=-csearch_path%3D<schema>'",
+        )
+    if "://" not in url:
+        raise ConfigError(
+            "[database] sql_alchemy_conn is not a URL",
+            hint="write postgresql+psycopg2://user:password@host/database",
         )
     return parse_core_store(f"airflow+{url}")
 
@@ -226,12 +230,12 @@ def _default_embedded(
     return CoreStoreUrl(Kind.EMBEDDED, f"sqlite:///{directory}/state.db"), {**places, **changes}
 
 
-def _require_file(url: str) -> None:
+def _require_file(url: str, *, hint: str) -> None:
     """Refuse a SQLite file that is not there: opening it would make an empty one, in which nothing is live."""
     scheme, _, place = url.partition(":///")
     file = place.partition("?")[0]
     if scheme.partition("+")[0] == "sqlite" and not file.startswith("file:") and not Path(file).exists():
-        raise ConfigError("the core store's SQLite file does not exist", hint=FORMS, location=file)
+        raise ConfigError("the core store's SQLite file does not exist", hint=hint, location=file)
 
 
 def _open_store(path: str, settings: Settings) -> BlobStore:
@@ -239,8 +243,8 @@ def _open_store(path: str, settings: Settings) -> BlobStore:
     from offload_backend.stores.opening import open_store
 
     if path and parse_location(path).user and has_airflow():
-        from offload_backend.airflow import maintenance
-
+        with asking_airflow():
+            from offload_backend.airflow import maintenance
         return maintenance.open_store(path, settings)
     return open_store(path, settings)
 
@@ -283,12 +287,3 @@ def _open_roots(core_store: CoreStoreUrl, deployment: str) -> RootSource:
     from offload_backend.corestores.roots_export import ExportedRoots
 
     return ExportedRoots(Path(unquote(core_store.url.removeprefix("file://"))), deployment)
-
-
-def _is_installed(name: str) -> bool:
-    """Whether a distribution is there; importing Airflow to find out would cost seconds."""
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        return False
-    return True

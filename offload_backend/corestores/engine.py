@@ -141,7 +141,12 @@ class Database:
         lines = str(cause).strip().splitlines() or [type(cause).__name__]
         passing = isinstance(error, (OperationalError, PoolTimeoutError))
         retryable = passing and not any(trouble in str(cause) for trouble in _LASTING_TROUBLE)
-        hint = "try again" if retryable else f"check [offload_backend] core_store; {EXAMPLES}"
+        hint = (
+            "try again; if it lasts, see that the database runs and can be reached from here"
+            if retryable
+            else "check the database's URL, in --core-store, [offload_backend] core_store or, of Airflow's own, "
+            f"[database] sql_alchemy_conn; {EXAMPLES}"
+        )
         return CoreStoreError(
             f"the core store failed: {lines[0]}", retryable=retryable, hint=hint, location=self.location
         )

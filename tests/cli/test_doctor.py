@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from offload_backend import connect
 from offload_backend.airflow import OffloadStateBackend
-from offload_backend.cli import examining, opening
+from offload_backend.cli import examining, installed
 from offload_backend.cli.examining import examine
 from offload_backend.cli.main import app
 from offload_backend.corestores.sql import SqlCoreStore
@@ -40,7 +40,7 @@ class Derived(OffloadStateBackend):
 
 @pytest.fixture
 def standalone(monkeypatch):
-    monkeypatch.setattr(opening, "_is_installed", lambda name: False)
+    monkeypatch.setattr(installed, "_is_installed", lambda name: False)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from offload_backend.cli import examining, opening
+from offload_backend.cli import examining, installed
 from tests.cli.doctors import examined
 from tests.dead_servers import dead_server
 
@@ -26,7 +26,7 @@ def transport(request):
 @pytest.fixture
 def doctor(bucket, no_configuration, monkeypatch):
     """Examines the path in a bucket, without rows, and without Airflow."""
-    monkeypatch.setattr(opening, "_is_installed", lambda name: False)
+    monkeypatch.setattr(installed, "_is_installed", lambda name: False)
     monkeypatch.setattr(examining, "PATIENCE", timedelta(seconds=25))  # for a machine that is busy
     monkeypatch.setattr(examining, "_READ", 25.0)
 

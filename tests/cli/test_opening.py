@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from offload_backend import connect
-from offload_backend.cli import opening
+from offload_backend.cli import installed
 from offload_backend.cli.opening import Kind, open_deployment, parse_core_store
 from offload_backend.corestores.airflow_rows import AirflowRows
 from offload_backend.corestores.sql import SqlCoreStore
@@ -19,7 +19,7 @@ CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 @pytest.fixture(autouse=True)
 def without_airflow(no_configuration, monkeypatch):
     """No configuration, and no Airflow that would know another one."""
-    monkeypatch.setattr(opening, "_is_installed", lambda name: False)
+    monkeypatch.setattr(installed, "_is_installed", lambda name: False)
 
 
 @pytest.fixture
@@ -60,8 +60,9 @@ def test_what_is_no_url_of_a_lasting_place_is_a_configuration_error(text):
 
 @pytest.mark.parametrize("prefix", ["", "airflow+"])
 def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path, prefix):
-    with pytest.raises(ConfigError, match="does not exist"):
+    with pytest.raises(ConfigError, match="does not exist") as caught:
         open_deployment(core_store=f"{prefix}sqlite:///{tmp_path}/typo.db")
+    assert ("airflow db migrate" in caught.value.hint) == bool(prefix)
     assert not (tmp_path / "typo.db").exists()
 
 
@@ -119,6 +120,13 @@ def test_airflows_configured_database_is_used(tmp_path, monkeypatch, file, sourc
     for given in (None, "airflow"):
         opened = open_deployment(core_store=given)
         assert (opened.core_store.kind, opened.core_store.url) == (Kind.AIRFLOW, file)
+
+
+def test_what_is_configured_as_airflows_database_and_is_no_url_is_told_without_its_text(monkeypatch):
+    monkeypatch.setenv(CONNECTION, "postgresql//user:hidden@host/db")
+    with pytest.raises(ConfigError, match=r"\[database\] sql_alchemy_conn is not a URL") as caught:
+        open_deployment()
+    assert "hidden" not in str(caught.value)
 
 
 def test_two_places_for_rows_are_ambiguous_until_one_is_named(monkeypatch, file):

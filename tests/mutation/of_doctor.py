@@ -6,6 +6,7 @@ __all__ = ["DOCTOR"]
 
 _CHECKS = ("tests/cli/test_doctor.py",)
 _BUCKET = ("tests/cli/test_doctor_s3.py", "-k", "rule or upload or version or date or dead or hide")
+_TROUBLE = ("tests/cli/test_airflow_trouble.py",)
 _RIGHTS = ("tests/security/test_doctor_rights.py", "-k", "named and direct or policy and direct")
 
 DOCTOR = {
@@ -74,6 +75,19 @@ DOCTOR = {
             "ref.url",
             "a ref of the peer's that names a connection cannot be read",
         ),
+    ],
+    ("cli/installed.py", _TROUBLE): [
+        (
+            "@cache\ndef _trouble_at_start",
+            "def _trouble_at_start",
+            "what keeps Airflow from starting is told but once",
+        ),
+        (
+            "        raise explained(error) from None\n",
+            "        raise\n",
+            "a setting of Airflow's ends in a traceback",
+        ),
+        ('hint=f"{mend if provider else', 'hint=f"{mend if not provider else', "a missing driver is not named"),
     ],
     ("cli/examining.py", _RIGHTS): [
         (

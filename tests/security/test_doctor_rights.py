@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from offload_backend.cli import opening
+from offload_backend.cli import installed
 from tests.cli.doctors import examined
 from tests.security.canaries import Canaries
 from tests.security.policies import documented, without
@@ -29,7 +29,7 @@ def transport(request):
 @pytest.fixture
 def doctor(guarded, monkeypatch, transport):
     """Examines a bucket with the rights of a policy."""
-    monkeypatch.setattr(opening, "_is_installed", lambda name: False)
+    monkeypatch.setattr(installed, "_is_installed", lambda name: False)
 
     def examine(policy, *arguments):
         monkeypatch.setenv(f"{OWN}STORAGE_OPTIONS", json.dumps(guarded.user(policy)))
