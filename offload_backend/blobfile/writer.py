@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import zstandard
@@ -148,9 +148,11 @@ class BlobFile:
         threads = threads_for(_MOST_THREADS)
         with ThreadPoolExecutor(threads, "offload-compress") as pool:
             waiting: deque[Future[Frame]] = deque()
-            for number, chunk in enumerate(chain(early, chunks), start=1):
-                waiting.append(pool.submit(make, number, chunk))
-                if len(waiting) > threads:
+            numbers = count(1)
+            for chunk in chain(early, chunks):
+                waiting.append(pool.submit(make, next(numbers), chunk))
+                del chunk  # the next one is made before the loop lets go of this
+                if len(waiting) >= threads:  # as many work already, and the encoder would only get in their way
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -226,8 +228,8 @@ def _cut(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
     for piece in pieces:
         if len(piece) >= (OWN_FRAME if type(piece) is memoryview else CHUNK) and type(piece) is not bytearray:
             if held:
-                yield b"".join(waiting)
-                waiting, held = [], 0
+                yield _joined(waiting)
+                held = 0
             view = memoryview(piece)
             for start in range(0, len(view), CHUNK):
                 yield view[start : start + CHUNK]
@@ -236,10 +238,18 @@ def _cut(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
         part: Buffer = piece if type(piece) is bytes else bytes(piece)
         while held + len(part) >= FLOW:
             view, missing = memoryview(part), FLOW - held
-            yield b"".join([*waiting, view[:missing]])
-            waiting, held, part = [], 0, view[missing:]
+            waiting.append(view[:missing])
+            held, part = 0, view[missing:]
+            yield _joined(waiting)
         if part:
             waiting.append(part)
             held += len(part)
     if held:
-        yield b"".join(waiting)
+        yield _joined(waiting)
+
+
+def _joined(parts: list[Buffer]) -> bytes:
+    """The bytes of all parts, of which the list then holds none: who waits for the next chunk holds none either."""
+    data = b"".join(parts)
+    parts.clear()
+    return data

@@ -162,7 +162,7 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
             "",
             "the first chunks stay in memory",
         ),
-        ("if len(waiting) > threads:", "if len(waiting) > 10 * threads:", "chunks wait without bound"),
+        ("if len(waiting) >= threads:", "if len(waiting) > 10 * threads:", "chunks wait without bound"),
         (
             "yield waiting.popleft().result()\n            while",
             "yield waiting.pop().result()\n            while",
