@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from tests.mysql_server import new_mysql_database
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,7 +35,8 @@ __all__ = [
 
 def migrated(kind: str, home: Path, script: str) -> str:
     """The URL of a database of Airflow's, after the script has run in it."""
-    url = f"sqlite:///{home}/airflow.db" if kind == "sqlite" else new_postgres_database()
+    made = {"postgresql": new_postgres_database, "mysql": new_mysql_database}
+    url = f"sqlite:///{home}/airflow.db" if kind == "sqlite" else made[kind]()
     run_in_airflow(url, home, f"from airflow.utils import db\ndb.upgradedb()\n{script}")
     return url
 
@@ -62,7 +65,7 @@ def copied(url: str, directory: Path) -> str:
 def environment_of(url: str, home: Path) -> dict[str, str]:
     """The environment in which Airflow works on the database."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    suffixes = ("",) if url.startswith("sqlite") else ("", "_ASYNC")
+    suffixes = ("", "_ASYNC") if url.startswith("postgresql") else ("",)
     names = {f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN{suffix}": url for suffix in suffixes}
     return kept | {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", **names}
 
@@ -78,8 +81,12 @@ def run_in_airflow(url: str, home: Path, script: str) -> str:
 @contextmanager
 def without_foreign_keys(url: str) -> Iterator[Engine]:
     """An engine in whose transactions no foreign key hinders."""
-    options = {"connect_args": {"options": "-csession_replication_role=replica"}}
-    engine = create_engine(url, **({} if url.startswith("sqlite") else options))
+    hinder_not = {
+        "sqlite": {},
+        "postgresql": {"options": "-csession_replication_role=replica"},
+        "mysql": {"init_command": "SET foreign_key_checks = 0, time_zone = '+00:00'"},
+    }
+    engine = create_engine(url, connect_args=hinder_not[make_url(url).get_backend_name()])
     try:
         yield engine
     finally:
