@@ -35,6 +35,9 @@ UI = {
             "an asset's value is sent to anybody",
         ),
     ],
+    ("airflow/ui/answers.py", _BOUNDS): [
+        ("            self._download.close()\n", "            pass\n", "a download that ends early keeps its turn"),
+    ],
     ("airflow/ui/answers.py", _CONTENTS): [
         ('        "Content-Encoding": "identity",', "", "a download cut short passes for a whole one"),
     ],
@@ -58,6 +61,8 @@ UI = {
             "JSON that is deep is the server's error",
         ),
         ("        self._signatures.check(text)\n", "", "refs that nobody signed are believed"),
+        ("            held.enter_context(self._sent.taken())\n", "", "a server sends any number of values at once"),
+        ("with self._shown.taken(), concerning", "with concerning", "a server opens any number of values at once"),
         ("any(is_own(scope, key) for is_own in own)", "bool(own)", "a row opens what was stored for another"),
         ("if ref.raw > MOST_DOWNLOADED:", "if not ref.raw:", "a browser is sent any size"),
     ],
@@ -72,6 +77,7 @@ UI = {
     ],
     ("airflow/ui/app.py", _CONTENTS): [
         ('    app.middleware("http")(_with_headers)\n', "", "answers go out without the policy"),
+        ("    app.add_exception_handler(Exception, _failed)\n", "", "a failure goes out without the policy"),
     ],
     ("airflow/ui/plugin.py", ("tests/ui/test_plugin.py",)): [
         (

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 pytest.importorskip("airflow.sdk", reason="Airflow is not installed here: run `make test`")
 
 from offload_backend.address import AssetAddress, TaskAddress
+from offload_backend.airflow.ui import answers
 from offload_backend.airflow.ui import contents as module
 from offload_backend.airflow.ui.contents import Contents
+from offload_backend.airflow.ui.turns import BusyError
 from offload_backend.corestore import FoundRow, Row
 from offload_backend.errors import BlobCorruptError, ConfigError, ForeignRefError, UnreadableBlobError
 from offload_backend.offloader import Offloader
@@ -133,6 +138,61 @@ def test_what_is_too_large_for_a_browser_is_not_sent(
     monkeypatch.setattr(module, "MOST_DOWNLOADED", 1_000)
     with pytest.raises(UnreadableBlobError, match="too many for a browser"):
         deployment.contents.download(row(text), text)
+
+
+def test_no_more_than_so_many_are_sent_at_once(deployment: Deployment) -> None:
+    text = deployment.offload(VALUE)
+    for _ in range(module.AT_ONCE + 1):  # who is refused for another reason takes nobody's turn
+        with pytest.raises(ForeignRefError):
+            deployment.contents.download(row(text, key="other"), text)
+    sent = [deployment.contents.download(row(text), text) for _ in range(module.AT_ONCE)]
+    with pytest.raises(BusyError):
+        deployment.contents.download(row(text), text)
+    assert deployment.contents.show(row(text), text).form == "json"
+    sent[0].close()
+    sent[0].close()
+    sent[0] = deployment.contents.download(row(text), text)
+    with pytest.raises(BusyError):
+        deployment.contents.download(row(text), text)
+    assert b"".join(sent[0].pieces)[:9] == b'{"rows":['
+
+
+def test_no_more_than_so_many_are_shown_at_once(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = deployment.offload(VALUE)
+    opened, looked_at, blobs = Barrier(module.AT_ONCE + 1), Barrier(module.AT_ONCE + 1), deployment.contents._blobs
+    open_one = blobs.open
+
+    def slowly(ref: Any) -> Any:
+        opened.wait(60)
+        looked_at.wait(60)
+        return open_one(ref)
+
+    monkeypatch.setattr(blobs, "open", slowly)
+    with ThreadPoolExecutor(module.AT_ONCE) as threads:
+        shown = [threads.submit(deployment.contents.show, row(text), text) for _ in range(module.AT_ONCE)]
+        opened.wait(60)
+        with pytest.raises(BusyError):
+            deployment.contents.show(row(text), text)
+        assert deployment.contents.show(row("[1]"), "[1]").text == "[\n  1\n]"  # is there, in its row
+        looked_at.wait(60)
+    assert [each.result().form for each in shown] == ["json"] * module.AT_ONCE
+    monkeypatch.undo()
+    assert deployment.contents.show(row(text), text).form == "json"
+
+
+def test_a_download_ends_of_which_nothing_is_taken(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = deployment.offload(VALUE)
+    download = deployment.contents.download(row(text), text)
+    closed = []
+    sending = answers._Sending(replace(download, close=lambda: closed.append(download.close())), {})
+    monkeypatch.setattr(answers, "STALLED", 0.1)
+
+    async def never(*_: Any) -> Any:
+        await anyio.sleep_forever()
+
+    with pytest.raises(TimeoutError):
+        anyio.run(sending, {"type": "http"}, never, never)
+    assert closed == [None]
 
 
 def test_of_an_old_format_only_what_is_small_is_read(deployment: Deployment) -> None:

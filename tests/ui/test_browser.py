@@ -153,6 +153,21 @@ def test_a_server_that_fails_is_an_error_one_can_try_again(browser: Browser, sit
     context.close()
 
 
+def test_a_server_that_has_too_much_open_is_said_and_nothing_of_the_value(browser: Browser, site: Site) -> None:
+    context = browser.new_context()
+    context.add_cookies([{"name": "_token", "value": site.token("admin"), "url": site.url}])
+    page = context.new_page()
+    body = {"problem": "Too many are open.", "hint": "Try again in 5 seconds."}
+    page.route("**/api/tasks/value?*", lambda route: route.fulfill(status=503, json=body))
+    page.goto(f"{site.url}/offload/")
+    page.get_by_role("button", name="customers").click()
+    page.get_by_role("button", name="View").click()
+    expect(page.get_by_role("alert")).to_contain_text("Too many are open.")
+    expect(page.get_by_role("alert")).to_contain_text("Try again in 5 seconds.")
+    expect(page.locator("tbody tr").filter(has_text="customers").locator(".seen")).to_have_text("–")
+    context.close()
+
+
 def test_many_rows_have_pages(page: Page, site: Site, state: State) -> None:
     names = [name for (name,) in site.database.sql("SELECT name FROM pragma_table_info('task_state_store')")]
     copied = ", ".join(name for name in names if name not in ("id", "key"))

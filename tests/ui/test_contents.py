@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from demo.processes import wait_until
 from offload_backend.airflow.ui.app import HEADERS
+from offload_backend.airflow.ui.contents import AT_ONCE
 from tests.ui.state import HOSTILE, damage
 
 if TYPE_CHECKING:
@@ -172,6 +176,38 @@ def test_a_row_that_is_gone_is_not_found(site: Site, state: State) -> None:
     with site.client() as client:
         assert client.get("/offload/api/tasks/value?dag_id=train_forecast&id=999999").status_code == 404
         assert client.get(f"/offload/api/assets/{site.asset_id('orders')}/value?key=no").status_code == 404
+
+
+def test_a_failure_has_the_headers_and_says_nothing_of_its_cause(site: Site, state: State) -> None:
+    site.database.sql("ALTER TABLE task_state_store RENAME TO elsewhere")
+    try:
+        with site.client() as client:
+            answer = client.get("/offload/api/tasks")
+    finally:
+        site.database.sql("ALTER TABLE elsewhere RENAME TO task_state_store")
+    assert answer.status_code == 500
+    assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+    assert answer.json() == {"problem": "Airflow's API server failed.", "hint": "Its log says why."}
+
+
+def test_so_many_downloads_run_at_once_and_a_browser_that_hangs_up_makes_room(site: Site, state: State) -> None:
+    site.put(state.load, "large", random.Random(7).randbytes(32 * 2**20))
+    params = {"dag_id": "ingest_orders", "id": str(site.id_of("large"))}
+    with site.client() as client, ExitStack() as downloads:
+
+        def ask() -> httpx.Response:
+            """An answer whose body nobody takes."""
+            return downloads.enter_context(client.stream("GET", "/offload/api/tasks/download", params=params))
+
+        assert [ask().status_code for _ in range(AT_ONCE)] == [200] * AT_ONCE
+        refused = ask()
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert "Try again" in json.loads(refused.read())["hint"]
+        assert {name: refused.headers.get(name) for name in HEADERS} == HEADERS
+        assert client.get("/offload/api/tasks/value", params=params).status_code == 200
+        downloads.close()
+        wait_until(lambda: ask().status_code == 200, "room for another download", 30)
+    site.database.sql("DELETE FROM task_state_store WHERE key = 'large'")
 
 
 def test_every_answer_has_the_headers(site: Site, state: State) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
+import anyio
 from airflow.api_fastapi.common.db.common import SessionDep  # noqa: TC002  # FastAPI asks for it
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
 from fastapi.responses import StreamingResponse
@@ -13,15 +14,22 @@ from fastapi.responses import StreamingResponse
 from offload_backend import __version__
 from offload_backend.airflow.ui import rows, telling
 from offload_backend.airflow.ui.access import ReadableAssets, ReadableDags, may_read_assets, may_read_tasks
-from offload_backend.airflow.ui.contents import contents
+from offload_backend.airflow.ui.contents import Download, contents
 from offload_backend.airflow.ui.ledger import last_run
 from offload_backend.errors import OffloadError
 from offload_backend.inventory.entry import text_of
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Send
+    from starlette.types import Scope as Connection
 
 __all__ = ["router"]
 
 MOST_ROWS = 200
 """Rows on a page, at most."""
+
+STALLED = 300
+"""Seconds after which a download ends of which nothing is taken: others wait for its turn."""
 
 router = APIRouter(prefix="/api")
 
@@ -165,11 +173,29 @@ def _checked(listed: rows.Listed) -> dict[str, Any]:
 
 def _sent(listed: rows.Listed) -> StreamingResponse:
     download = contents().download(listed.found, text_of(listed.found))
-    name = f"{listed.found.row.key}.{download.extension}"
+    name = f"{listed.found.row.key}.{download.extension}".encode(errors="replace").decode()
     plain = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "_" for char in name)
     headers = {
         "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
         "Content-Length": str(download.size),
         "Content-Encoding": "identity",  # or Airflow compresses it, and a file cut short would pass for a whole one
     }
-    return StreamingResponse(download.pieces, media_type="application/octet-stream", headers=headers)
+    return _Sending(download, headers)
+
+
+class _Sending(StreamingResponse):
+    """The download as a file. However it ends, it is closed; it does not wait for ever for who takes nothing."""
+
+    def __init__(self, download: Download, headers: dict[str, str]) -> None:
+        super().__init__(download.pieces, media_type="application/octet-stream", headers=headers)
+        self._download = download
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            with anyio.fail_after(STALLED):
+                await send(message)
+
+        try:
+            await super().__call__(scope, receive, sent)
+        finally:
+            self._download.close()

@@ -19,6 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from offload_backend.airflow.ui import telling
 from offload_backend.airflow.ui.access import signed_in
 from offload_backend.airflow.ui.answers import router
+from offload_backend.airflow.ui.turns import BusyError
 from offload_backend.errors import OffloadError
 
 __all__ = ["create_app"]
@@ -42,7 +43,9 @@ def create_app() -> FastAPI:
     app = FastAPI(title="Offloaded state", openapi_url=None, docs_url=None, redoc_url=None)
     app.middleware("http")(_with_headers)
     app.add_exception_handler(OffloadError, _told)
+    app.add_exception_handler(BusyError, _put_off)
     app.add_exception_handler(HTTPException, _sent_to_login)
+    app.add_exception_handler(Exception, _failed)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.get("/", dependencies=[signed_in])(_page)
@@ -63,6 +66,17 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
 async def _told(_: Request, error: Any) -> JSONResponse:
     status, body = telling.problem(error)
     return JSONResponse(body, status)
+
+
+async def _put_off(_: Request, error: Any) -> JSONResponse:
+    return JSONResponse(
+        telling.busy(error), status.HTTP_503_SERVICE_UNAVAILABLE, {"Retry-After": str(error.seconds)}
+    )
+
+
+async def _failed(_: Request, _error: Exception) -> JSONResponse:
+    """Says nothing of what it was: that is in the server's log. Sent from outside of what adds the headers."""
+    return JSONResponse(telling.FAILED, status.HTTP_500_INTERNAL_SERVER_ERROR, HEADERS)
 
 
 async def _sent_to_login(request: Request, error: Any) -> Response:

@@ -8,14 +8,15 @@ that is stored is run: pickles stay closed, and of a tree only the structure is 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from offload_backend.airflow import maintenance
+from offload_backend.airflow.ui.turns import Turns
 from offload_backend.blobfile import digest_of, most_sealed_bytes
 from offload_backend.blobs import Blobs, dangling, readable
 from offload_backend.codecs.tree.view import open_tree
@@ -54,6 +55,9 @@ MOST_STRUCTURE = 4 * 1024 * 1024
 """Bytes of a tree that are read to tell its structure."""
 
 MOST_HELD = 32 * 1024 * 1024
+AT_ONCE = 4
+"""Values that one process shows at once, and as many that it sends: each may take some 40 MiB of memory."""
+
 PIECE = 4 * 1024 * 1024
 _CAT = "take it where the worker's settings are: offload cat"
 
@@ -70,21 +74,31 @@ class Shown:
 
 @dataclass(frozen=True)
 class Download:
-    """The encoded value, verified piece by piece: ``size`` bytes for a file with this ``extension``."""
+    """The encoded value, verified piece by piece: ``size`` bytes for a file with this ``extension``.
+
+    It has a turn, and memory, until ``close``, which may be called again.
+    """
 
     pieces: Iterator[bytes]
     size: int
     extension: str
+    close: Callable[[], None]
 
 
 class Contents:
-    """Values behind the rows of one deployment; every method may raise an ``OffloadError``, with a hint."""
+    """Values behind the rows of one deployment; every method may raise an ``OffloadError``, with a hint.
+
+    So many are open at once: then :class:`~offload_backend.airflow.ui.turns.BusyError` is raised.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings = settings.replaced({"give_up_after": min(PATIENCE, settings.give_up_after)})
         self._stores = StoreMap(settings, lambda path: maintenance.open_store(path, settings))
         self._blobs = Blobs(settings, self._stores)
         self._signatures = Signatures(settings)
+        self._shown = Turns(AT_ONCE)
+        # The page asks whether there is something to send, hangs up and asks again: that was a moment ago.
+        self._sent = Turns(AT_ONCE, seconds=1)
 
     @property
     def location(self) -> str:
@@ -108,7 +122,7 @@ class Contents:
         if not is_ref(text):
             return _shown_json(text.removeprefix(TYPED) if is_typed(text) else text, len(text))
         ref = _ref(text)
-        with concerning(location=shown(ref.url)), readable(ref.codec):
+        with self._shown.taken(), concerning(location=shown(ref.url)), readable(ref.codec):
             source, _ = self._source(found, ref, text)
             with closing(source):
                 if ref.codec == "tree":
@@ -121,10 +135,13 @@ class Contents:
         ref = _ref(text)
         if ref.raw > MOST_DOWNLOADED:
             raise UnreadableBlobError(f"the value has {ref.raw} bytes, too many for a browser", hint=_CAT)
-        with concerning(location=shown(ref.url)), readable(ref.codec):
+        with ExitStack() as held, concerning(location=shown(ref.url)), readable(ref.codec):
+            held.enter_context(self._sent.taken())
             source, blob = self._source(found, ref, text)
+            held.enter_context(closing(source))
             first = bytes(source.read(0, min(PIECE, source.size)))  # what is wrong is told before anything is sent
-        return Download(_pieces(source, first), source.size, blob.extension.partition(".")[0])
+            extension = blob.extension.partition(".")[0]
+            return Download(_pieces(source, first), source.size, extension, held.pop_all().close)
 
     def _find(self, found: FoundRow, ref: BlobRef, text: str) -> tuple[BlobStore, str, BlobName]:
         """Where the blob is, if its ref may be believed in this row; asks no store."""
@@ -158,10 +175,9 @@ def _ref(text: str) -> BlobRef:
 
 
 def _pieces(source: Source, first: bytes) -> Iterator[bytes]:
-    with closing(source):
-        yield first
-        for start in range(len(first), source.size, PIECE):
-            yield bytes(source.read(start, min(PIECE, source.size - start)))
+    yield first
+    for start in range(len(first), source.size, PIECE):
+        yield bytes(source.read(start, min(PIECE, source.size - start)))
 
 
 class _Bounded:

@@ -7,11 +7,13 @@ from typing import Any
 
 from offload_backend.address import TaskAddress
 from offload_backend.airflow.ui.rows import LONGEST, Listed, Sum
+from offload_backend.airflow.ui.turns import BusyError
 from offload_backend.errors import BlobCorruptError, BlobNotFoundError, ConfigError, OffloadError, StoreError
 from offload_backend.inventory.entry import entry_of
 
-__all__ = ["problem", "row", "totals"]
+__all__ = ["FAILED", "busy", "problem", "row", "totals"]
 
+FAILED = {"problem": "Airflow's API server failed.", "hint": "Its log says why."}
 LARGEST = 5
 """DAGs, or assets, that are named in the totals."""
 
@@ -70,6 +72,12 @@ def problem(error: OffloadError) -> tuple[int, dict[str, str]]:
     elif isinstance(error, (StoreError, ConfigError)):
         status, kind = 503, "unseen"
     return status, {"kind": kind, "problem": error.message, "hint": error.hint, "location": error.location or ""}
+
+
+def busy(error: BusyError) -> dict[str, str]:
+    """The body of an answer where no value can be opened now. Of the value it says nothing, so it has no kind."""
+    hint = f"Others are looking at values, or have downloads running. Try again in {error.seconds} seconds."
+    return {"problem": f"{str(error).capitalize()}.", "hint": hint}
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -35,7 +35,7 @@ async function answered(asked, options) {
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
   const [problem, hint] = STATUS[response.status] ?? ["Airflow's API server failed.", "Its log says why."];
-  throw new Trouble(response.status, body.kind ? body : { problem, hint });
+  throw new Trouble(response.status, body.problem ? body : { problem, hint });
 }
 
 export async function ask(path, query) {
