@@ -47,7 +47,7 @@ class JsonCodec:
         Raises :class:`NotJsonError`, at the latest with the last piece, unless the value comes back type for type.
         """
         try:
-            yield from _pieces(value, 0)
+            yield from _pieces(value, ())
         except RuntimeError as error:  # a dict that another thread changes meanwhile
             raise NotJsonError from error
 
@@ -56,26 +56,29 @@ class JsonCodec:
         return decoded(source)
 
 
-def _pieces(value: Any, depth: int) -> Iterator[bytes]:
-    found = survey((value,), depth, _MOST * PIECE)
+def _pieces(value: Any, above: tuple[Any, ...]) -> Iterator[bytes]:
+    """The pieces of what lies in all that is ``above``, the outermost first."""
+    found = survey((value,), len(above), _MOST * PIECE)
     if found is not None:
-        yield _text(value, found, depth)
+        yield _text(value, found, len(above))
     else:
-        if not depth:
+        if not above:
             glance(value)
-        yield from _parts(value, depth)
+        yield from _parts(value, above)
 
 
-def _parts(value: Any, depth: int) -> Iterator[bytes]:
+def _parts(value: Any, above: tuple[Any, ...]) -> Iterator[bytes]:
     """The pieces of what is too heavy for one."""
     if type(value) is str:
         yield from _pieces_of_text(value)
-    elif depth >= _SPLIT_DEPTH:
-        yield _deep_text(value, depth)
+    elif any(value is one for one in above):  # a cycle, which would be written once for each level
+        raise NotJsonError
+    elif len(above) >= _SPLIT_DEPTH:
+        yield _deep_text(value, len(above))
     elif type(value) is list:
-        yield from _pieces_of_list(value, depth)
+        yield from _pieces_of_list(value, (*above, value))
     else:
-        yield from _pieces_of_dict(value, depth)
+        yield from _pieces_of_dict(value, (*above, value))
 
 
 def _pieces_of_text(text: str) -> Iterator[bytes]:
@@ -85,22 +88,22 @@ def _pieces_of_text(text: str) -> Iterator[bytes]:
     yield b'"'
 
 
-def _pieces_of_list(items: list[Any], depth: int) -> Iterator[bytes]:
+def _pieces_of_list(items: list[Any], within: tuple[Any, ...]) -> Iterator[bytes]:
     mark = b"["
     start, count, length = 0, 1, len(items)
     while start < length:
         batch = items[start : min(start + count, length)]
         if not batch:
             raise NotJsonError
-        found = survey(batch, depth + 1, _MOST * PIECE)
+        found = survey(batch, len(within), _MOST * PIECE)
         if found is None and count > 1:
             count = max(1, count // 4)
             continue
         if found is None:
             yield mark
-            yield from _parts(batch[0], depth + 1)
+            yield from _parts(batch[0], within)
         else:
-            text = _text(batch, found, depth)
+            text = _text(batch, found, len(within) - 1)
             yield b"".join((mark, memoryview(text)[1:-1]))
             count = _next_count(count, len(text))
         start += len(batch)
@@ -110,7 +113,7 @@ def _pieces_of_list(items: list[Any], depth: int) -> Iterator[bytes]:
     yield b"]"
 
 
-def _pieces_of_dict(items: dict[Any, Any], depth: int) -> Iterator[bytes]:
+def _pieces_of_dict(items: dict[Any, Any], within: tuple[Any, ...]) -> Iterator[bytes]:
     mark = b"{"
     keys, values = list(items), list(items.values())
     if set(map(type, keys)) != {str} or len(keys) != len(values):
@@ -119,15 +122,15 @@ def _pieces_of_dict(items: dict[Any, Any], depth: int) -> Iterator[bytes]:
     while start < len(keys):
         chosen = slice(start, start + count)
         batch = dict(zip(keys[chosen], values[chosen], strict=True))
-        found = survey((batch,), depth, _MOST * PIECE)
+        found = survey((batch,), len(within) - 1, _MOST * PIECE)
         if found is None and count > 1:
             count = max(1, count // 4)
             continue
         if found is None:
             yield mark + _dumps(dict.fromkeys(batch))[1 : -len(b"null}")]
-            yield from _pieces(values[start], depth + 1)
+            yield from _pieces(values[start], within)
         else:
-            text = _text(batch, found, depth)
+            text = _text(batch, found, len(within) - 1)
             yield b"".join((mark, memoryview(text)[1:-1]))
             count = _next_count(count, len(text))
         start += len(batch)
@@ -168,7 +171,7 @@ def _deep_text(value: Any, depth: int) -> bytes:
 
 
 def _deep_dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, check_circular=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _dumps(value: Any) -> bytes:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from math import inf, nan
 from typing import Any
 from unittest.mock import patch
@@ -180,6 +181,41 @@ def test_the_garbage_collector_rests_only_while_decoding(monkeypatch):
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def in_itself() -> Any:
+    value: list[Any] = [*floats]
+    value.append(value)
+    return value
+
+
+def in_its_child() -> Any:
+    value: dict[str, Any] = {"data": floats, "child": {}}
+    value["child"]["parent"] = value
+    return value
+
+
+def far_down() -> Any:
+    value: list[Any] = floats[:6000]
+    value.append(value)
+    for _ in range(10):
+        value = [value, 1, 2]
+    return value
+
+
+@pytest.mark.parametrize("make", [in_itself, in_its_child, far_down])
+def test_a_cycle_is_not_written_again_and_again_until_it_is_too_deep(make):
+    value, written = make(), []
+    tracemalloc.start()
+    try:
+        with patch.object(json_module, "PIECE", SMALL), pytest.raises(NotJsonError):
+            written.extend(map(len, CODEC.encode(value)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    once = len(orjson.dumps(floats))
+    assert sum(written) < 1.5 * once
+    assert peak < 10 * once
 
 
 def test_encoding_leaves_the_value_alone():
