@@ -91,7 +91,9 @@ class BlobStore(Protocol):
         """The blob's bytes, in order, in chunks.
 
         Raises :class:`~offload_backend.errors.BlobNotFoundError` if there is none; may raise in the
-        middle, and then nothing that was yielded may be used.
+        middle, and then nothing that was yielded may be used. Under a name that is no blob's
+        (:func:`~offload_backend.address.parse_blob_name`), another client may overwrite what is there, as the
+        peer does: then this is the bytes of one version, or a retryable error, at the end at the latest.
         """
         ...
 

@@ -33,6 +33,7 @@ _MOST_FOR_XZ = 128 * 1024 * 1024
 _OF_ASSET, _OF_TASK, _OF_REGION = 3, 5, 6
 """Segments of a name: ``assets/<name or uri>/<key>``, ``<dag>/<run>/[region=<uuid>/]<task>/<index>/<key>``."""
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_MAY_BE_HALF_WRITTEN = "get the key again: the peer may just be writing it; else set the key again"
 _BROKEN = (
     EOFError,
     IndexError,
@@ -127,7 +128,7 @@ def read_peer_value(chunks: Iterable[bytes], *, max_bytes: int) -> Any:
         return json.loads(text)
     except _BROKEN as error:
         kind = "is not JSON" if opener is None else "does not decompress to JSON"
-        raise BlobCorruptError(f"the blob {kind}", hint="set the key again to replace it") from error
+        raise BlobCorruptError(f"the blob {kind}", hint=_MAY_BE_HALF_WRITTEN) from error
 
 
 def _gather(chunks: Iterable[bytes], max_bytes: int) -> bytearray:

@@ -16,9 +16,10 @@ from offload_backend.errors import BlobCorruptError, BlobNotFoundError, OffloadE
 from offload_backend.location import checked_name, checked_prefix
 from offload_backend.stores.deleting import failed_deletes
 from offload_backend.stores.fsspec_errors import fsspec_errors, is_past_end, never_answered
-from offload_backend.stores.fsspec_listing import as_moment, files_below, moment_of, protocols_of
+from offload_backend.stores.fsspec_listing import as_moment, files_below, moment_of, protocols_of, version_of
 from offload_backend.stores.parts import parts_of
 from offload_backend.stores.patience import FOR_A_DELETE, OutOfPatienceError, Patience, allowed_seconds, within
+from offload_backend.stores.unchanged import is_written_once, read_unchanged
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -36,6 +37,8 @@ _log = logging.getLogger(__name__)
 _OBJECT_STORES = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "ocilake", "oss", "obs", "cos", "tos", "memory"}
 )
+# A range of theirs is one request, and so of one version. Other drivers ask for the size first, or open a file.
+_READ_AT_ONCE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
 _GCSFS_BOUNDARY = (
     b"--==0=="  # between the parts of the one request in which gcsfs sends a small blob, whatever it holds
 )
@@ -65,6 +68,7 @@ class FsspecBlobStore:
         self._root = str(root).rstrip("/")
         protocols = protocols_of(filesystem)
         self._keeps_objects = bool(protocols & _OBJECT_STORES)
+        self._reads_at_once = bool(protocols & _READ_AT_ONCE)
         self._is_google = bool(protocols & {"gs", "gcs"})
         # fsspec's memory files are visible as soon as they are opened: there, one call has to do.
         self._part_size = 1 << 62 if "memory" in protocols else part_size
@@ -96,13 +100,22 @@ class FsspecBlobStore:
             raise
 
     def get(self, name: str) -> Iterator[bytes]:
-        """See :class:`~offload_backend.blobstore.BlobStore`."""
-        offset = 0
-        while chunk := self._read(name, offset, self._block):
-            yield chunk
-            offset += len(chunk)
-            if len(chunk) < self._block:
+        """See :class:`~offload_backend.blobstore.BlobStore`.
+
+        What others may overwrite is one request as long as it is no longer than ``part_size``; then its first block
+        is asked for twice, and its version at both ends. Where the driver knows none, it is read twice.
+        """
+        if is_written_once(name):
+            yield from self._blocks(name)
+            return
+        if self._reads_at_once:
+            whole = self._read(name, 0, self._block + 1)
+            if len(whole) <= self._block:
+                yield from (whole,) if whole else ()
                 return
+            del whole
+        location = f"{self._location}/{name}"
+        yield from read_unchanged(partial(self._blocks, name), partial(self._version, name), location)
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
@@ -210,6 +223,20 @@ class FsspecBlobStore:
                 "the driver ignores requests for a range", reason="failed", location=f"{self._location}/{name}"
             )
         return data
+
+    def _blocks(self, name: str) -> Iterator[bytes]:
+        """The bytes of what nobody writes meanwhile."""
+        offset = 0
+        while chunk := self._read(name, offset, self._block):
+            yield chunk
+            offset += len(chunk)
+            if len(chunk) < self._block:
+                return
+
+    def _version(self, name: str) -> object | None:
+        self._filesystem.invalidate_cache()
+        path = self._path(name)
+        return version_of(self._ask("get", name, lambda: self._filesystem.info(path)))
 
     def _require_size(self, name: str, total: int) -> None:
         """Ask for the last byte and the one behind it: the read whose rights and errors are known anyway."""

@@ -1,4 +1,4 @@
-"""What an fsspec driver's listings tell, which each driver does in its own way."""
+"""What an fsspec driver tells of files, in lists and alone, which each driver does in its own way."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from offload_backend.stores.fsspec_errors import is_bucket_missing
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["as_moment", "files_below", "moment_of", "protocols_of"]
+__all__ = ["as_moment", "files_below", "moment_of", "protocols_of", "version_of"]
 
 # Their find() takes a prefix relative to the folder and lets the server apply it; elsewhere it may mean another.
 _LIST_BY_PREFIX = frozenset({"s3", "s3a", "gs", "gcs"})
 _AZURE = frozenset({"abfs", "abfss", "az"})
 
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "timeModified", "created")
+# What is another after every write.
+_VERSIONS = ("generation", "etag", "ETag", "version_id", "VersionId")
 
 
 def protocols_of(filesystem: AbstractFileSystem) -> set[str]:
@@ -118,3 +120,13 @@ def as_moment(value: object) -> datetime | None:
 def moment_of(entry: dict[str, Any]) -> datetime | None:
     """When the blob of a listing's entry was written; ``None`` where the entry does not say."""
     return next(filter(None, map(as_moment, map(entry.get, _TIMES))), None)
+
+
+def version_of(entry: dict[str, Any]) -> tuple[Any, ...] | None:
+    """What of a file's entry is another after every write; ``None`` where nothing is sure to be.
+
+    A time alone is not: two writes may have the same. It counts beside an ETag, which S3 makes of the content.
+    """
+    if not any(map(entry.get, _VERSIONS)):
+        return None
+    return tuple(map(entry.get, (*_VERSIONS, *_TIMES, "size")))

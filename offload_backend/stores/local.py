@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
+from functools import partial
 
 from offload_backend.blobstore import BlobInfo, Buffer, DeleteReport
 from offload_backend.errors import BlobCorruptError, BlobNotFoundError, ForeignRefError, OffloadError
@@ -25,6 +26,7 @@ from offload_backend.stores.folders import (
     write_all,
 )
 from offload_backend.stores.os_errors import os_store_error
+from offload_backend.stores.unchanged import is_written_once, read_twice
 
 __all__ = ["LocalBlobStore"]
 
@@ -63,11 +65,11 @@ class LocalBlobStore:
                 publish(folder, temporary, leaf)
 
     def get(self, name: str) -> Iterator[bytes]:
-        """See :class:`~offload_backend.blobstore.BlobStore`."""
+        """See :class:`~offload_backend.blobstore.BlobStore`. What others may overwrite is read twice."""
         with ExitStack() as stack:
             file = self._open(stack, name)
-            while chunk := self._read(file, CHUNK, name):
-                yield chunk
+            whole = partial(self._whole, file, name)
+            yield from whole() if is_written_once(name) else read_twice(whole, f"{self._location}/{name}")
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """See :class:`~offload_backend.blobstore.BlobStore`."""
@@ -152,6 +154,12 @@ class LocalBlobStore:
         *folders, leaf = checked_name(name).split("/")
         with self._translated("get", name):
             return open_file(stack, self._root, folders, leaf)
+
+    def _whole(self, file: int, name: str) -> Iterator[bytes]:
+        with self._translated("get", name):
+            os.lseek(file, 0, os.SEEK_SET)
+        while chunk := self._read(file, CHUNK, name):
+            yield chunk
 
     def _read(self, file: int, length: int, name: str) -> bytes:
         with self._translated("get", name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
 
@@ -13,6 +14,7 @@ from offload_backend.observation.operation import note_retry
 from offload_backend.stores.patience import Patience
 from offload_backend.stores.s3_errors import NoAnswerError, code_and_status, s3_error
 from offload_backend.stores.s3_objects import ObjectReader
+from offload_backend.stores.unchanged import changed
 
 __all__ = ["Ask", "fill_buffer", "read_object"]
 
@@ -85,7 +87,7 @@ def _pieces(
     """What ``take`` takes from the answers that together hold the range, until it takes nothing."""
     offset, etag, broken = start, "", 0
     while True:
-        reader = ask(offset, end, etag, patience)
+        reader = _of_version(etag, partial(ask, offset, end, etag, patience), location)
         began = offset
         try:
             etag = _same_object(reader, offset, end, etag, location)
@@ -98,7 +100,8 @@ def _pieces(
         except NoAnswerError as error:
             broken = 1 if offset - began >= CHUNK else broken + 1
             _log.info("the answer broke off after %d bytes: %s", offset, location)
-            if not patience.pause(min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(broken, _DOUBLINGS))):
+            proven = etag or offset == start  # that the rest is of the same object
+            if not proven or not patience.pause(min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(broken, _DOUBLINGS))):
                 raise s3_error(error, "GetObject", location) from error
             note_retry(str(error))
         else:
@@ -107,10 +110,19 @@ def _pieces(
             reader.close()
 
 
+def _of_version(etag: str, ask: Callable[[], ObjectReader], location: str) -> ObjectReader:
+    try:
+        return ask()
+    except StoreError as error:
+        if etag and code_and_status(error.__cause__)[1] == HTTPStatus.PRECONDITION_FAILED:
+            raise changed(location) from error
+        raise
+
+
 def _same_object(reader: ObjectReader, offset: int, end: int | None, etag: str, location: str) -> str:
     """The answer's ETag, once it is sure that it holds what was asked for: not every store keeps to it."""
     if etag and reader.etag != etag:
-        raise StoreError("the blob changed while it was read", reason="failed", location=location)
+        raise changed(location)
     ranged = offset or end is not None
     if ranged and not reader.content_range.startswith(f"bytes {offset}-"):
         raise StoreError("the store ignores requests for a range", reason="failed", location=location)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from array import array
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from offload_backend.errors import BlobCorruptError, BlobNotFoundError, ForeignRefError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from offload_backend.blobstore import BlobStore, Buffer
     from offload_backend.testing.blob_store import RawClient
 
-__all__ = ["BAD_NAMES", "BufferContract", "distinct_bytes"]
+__all__ = ["BAD_NAMES", "BufferContract", "distinct_bytes", "on_a_loop"]
 
 BAD_NAMES = (
     "",
@@ -39,6 +41,7 @@ BAD_NAMES = (
     "é",
 )
 _MARGIN = 64
+_T = TypeVar("_T")
 
 
 class BufferContract:
@@ -122,7 +125,7 @@ class BufferContract:
         async def use() -> tuple[bytes, bytes]:
             return _read(store, "blob", 0, 10, 10), _read(store, "blob", 4, 3, 10)
 
-        assert asyncio.run(use()) == (b"0123456789", b"456")
+        assert on_a_loop(use()) == (b"0123456789", b"456")
 
     def test_chunks_may_be_views_of_what_a_user_owns(self, store: BlobStore, raw: RawClient) -> None:
         """They are written as they are, not changed, and nobody's business once ``put`` has returned."""
@@ -161,6 +164,12 @@ class BufferContract:
             position += 3 + step
         store.put("many", chunks)
         assert raw.get("many") == data
+
+
+def on_a_loop(work: Coroutine[Any, Any, _T]) -> _T:
+    """What the coroutine returns, run by a loop in a thread of its own: the caller's may have one already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def distinct_bytes(size: int) -> bytes:

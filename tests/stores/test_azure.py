@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from offload_backend import connect
+from offload_backend.address import TaskAddress, blob_name, new_blob_id
 from offload_backend.errors import BlobCorruptError, BlobNotFoundError, ConfigError, StoreError
 from offload_backend.settings import Settings
 from offload_backend.stores.opening import open_store
@@ -89,6 +90,15 @@ def test_every_small_operation_is_one_request_and_a_listing_two(far_store, proxy
     proxy.requests.clear()
     assert [info.name for info in far_store.list("v1/")] == ["v1/blob"]
     assert [request.method for request in proxy.requests] == ["HEAD", "GET"]
+
+
+def test_a_long_file_of_others_costs_its_etag_and_a_block_more_than_a_blob(far_store, raw, proxy):
+    ours = blob_name("prod", TaskAddress("dag", "run", "task"), "key", new_blob_id(), "json.zst")
+    for name in (ours, "dag/run/task/-1/key"):
+        raw.put(name, b"x" * 11 * MIB)
+        assert b"".join(far_store.get(name)) == b"x" * 11 * MIB
+    methods = [request.method for request in proxy.requests]
+    assert methods == ["GET"] * 3 + ["GET", "HEAD", "GET", "GET", "GET", "HEAD"]
 
 
 def test_a_long_blob_shows_nothing_before_its_end(store, raw):

@@ -10,6 +10,7 @@ import requests
 from gcsfs.core import GCSFileSystem
 
 from offload_backend import connect
+from offload_backend.address import TaskAddress, blob_name, new_blob_id
 from offload_backend.errors import BlobCorruptError, BlobNotFoundError, StoreError
 from offload_backend.settings import Settings
 from offload_backend.stores.opening import open_store
@@ -18,6 +19,7 @@ from tests.stores.gcs_server import RawGcs, gcs_server
 
 MIB = 1024 * 1024
 PART_SIZE = BlobStoreContract.part_size
+OURS = blob_name("prod", TaskAddress("dag", "run", "task"), "key", new_blob_id(), "json.zst")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,17 @@ def test_every_small_operation_is_one_request_and_none_asks_for_the_bucket(serve
     assert [info.name for info in store.list("v1/")] == ["v1/blob"]
     assert store.delete(["v1/blob"]).failed == {}
     assert server.operations == ["put", "get", "get", "list", "delete"]
+
+
+def test_a_long_file_of_others_costs_its_generation_and_a_block_more_than_a_blob(server, store, raw):
+    raw.put("dag/run/task/-1/key", b"x" * 11 * MIB)
+    assert b"".join(store.get("dag/run/task/-1/key")) == b"x" * 11 * MIB
+    # gcsfs asks whether it is a folder at the same time, and leaves it at that if the answer comes first.
+    assert [each for each in server.operations if each != "list"] == ["get"] * 6
+    server.operations.clear()
+    raw.put(OURS, b"x" * 11 * MIB)
+    assert b"".join(store.get(OURS)) == b"x" * 11 * MIB
+    assert server.operations == ["get"] * 3
 
 
 def test_a_long_blob_is_one_upload_that_shows_nothing_before_its_end(server, store, raw):

@@ -333,6 +333,8 @@ def test_a_driver_without_limits_of_its_own_is_given_up(tmp_path):
         def open(self, path, mode="rb", **kwargs):
             return NeverWrites(gate)
 
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1/blob").write_bytes(b"x")
     store = FsspecBlobStore(tmp_path.as_uri(), Hanging(skip_instance_cache=True), MIB, give_up_after=0.2)
     try:
         for call in (

@@ -221,8 +221,26 @@ def test_a_blob_that_changes_between_two_requests_is_not_mixed(open_through, fau
     chunks = open_through().get("v1/blob")
     assert next(chunks) == b"x" * MIB
     bucket.client.put_object(Bucket=bucket.name, Key="state/v1/blob", Body=b"y" * 3 * MIB)
-    with pytest.raises(StoreError, match="PreconditionFailed"):
+    with pytest.raises(StoreError, match="changed while it was read") as caught:
         b"".join(chunks)
+    assert caught.value.retryable
+    assert fault_proxy.operations == ["GetObject"] * 2
+
+
+def test_the_rest_is_not_asked_of_a_store_that_does_not_tell_one_blob_from_another(
+    open_through, fault_proxy, bucket
+):
+    bucket.client.put_object(Bucket=bucket.name, Key="state/v1/blob", Body=b"x" * 3 * MIB)
+
+    def cut(status, headers, body):
+        named = {**without(headers, "etag"), "Content-Length": str(len(body)), "Connection": "close"}
+        return status, named, body[: MIB + 5]
+
+    fault_proxy.change("GetObject", cut, times=0)
+    with pytest.raises(StoreError) as caught:
+        b"".join(open_through().get("v1/blob"))
+    assert (caught.value.reason, caught.value.retryable) == ("unreachable", True)
+    assert fault_proxy.operations == ["GetObject"]
 
 
 def test_a_store_that_ignores_conditions_or_ranges_is_found_out(open_through, fault_proxy, bucket):
