@@ -42,8 +42,10 @@ def collector_paused() -> Iterator[None]:
 def _promote() -> None:
     """All objects into the oldest generation; not where a program has frozen some, which would thaw with them."""
     if not gc.get_freeze_count():
-        gc.freeze()
-        gc.unfreeze()
+        try:
+            gc.freeze()
+        finally:  # a signal may raise in between
+            gc.unfreeze()
 
 
 def _resume_collector() -> None:

@@ -181,6 +181,27 @@ def test_what_was_read_is_not_walked_at_once_and_nothing_thaws_that_a_program_fr
     assert done.returncode == 0, done.stderr
 
 
+def test_a_signal_that_raises_while_what_was_read_is_promoted_leaves_nothing_frozen():
+    """In a process of its own, which may freeze nothing before."""
+    script = (
+        "import gc\n"
+        "from offload_backend.codecs import HeldSource, JsonCodec, garbage\n"
+        "garbage._LONG, freeze = 0, gc.freeze\n"
+        "def frozen_and_told():\n"
+        "    freeze()\n"
+        "    raise KeyboardInterrupt\n"
+        "gc.freeze = frozen_and_told\n"
+        "try:\n"
+        "    JsonCodec().decode(HeldSource(b'[1]'))\n"
+        "except KeyboardInterrupt:\n"
+        "    assert gc.isenabled() and not gc.get_freeze_count()\n"
+        "else:\n"
+        "    raise AssertionError\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_after_little_nothing_is_counted_as_frozen(monkeypatch):
     """Counting walks all that a program has frozen."""
     monkeypatch.setattr(garbage.gc, "get_freeze_count", None)
