@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,10 @@ from offload_backend.cli.rewriting import (
     rewrite_rows,
     tell,
 )
+
+if TYPE_CHECKING:
+    from offload_backend.lifecycle.remaking import RewriteReport
+    from offload_backend.settings import Settings
 
 __all__ = ["rekey"]
 
@@ -59,5 +63,24 @@ def rekey(
         rekeying = Rekeying(opened.settings, opened.open_store, decrypt=decrypt)
         several = rekeying.ids_of_several()
         report, places = rewrite_rows(opened, rekeying, Wanted(dry_run, dag, limit, grace))
-    lines = [f"the id {name!r} stands for several keys: a blob of it may need any of them" for name in several]
+    lines = _unreadable(report, opened.settings)
+    lines += [f"the id {name!r} stands for several keys: a blob of it may need any of them" for name in several]
     tell(report, places, output, TOLD, lines=lines, facts={"ids_of_several_keys": several})
+
+
+def _unreadable(report: RewriteReport, settings: Settings) -> list[str]:
+    """What tasks cannot read, or could not with a setting that is yet to be made, and no run of this mends."""
+    lines = []
+    for setting, what in (("unsigned_refs", "are not signed"), ("unencrypted_blobs", "name what is not encrypted")):
+        count = report.lacking.get(setting, 0)
+        if count and getattr(settings, setting) == "refuse":
+            lines.append(
+                f"{count:,} of those refs {what}, and {setting} is refuse: no task can read them; set it to "
+                "accept, and bring them in with offload migrate"
+            )
+        elif count:
+            lines.append(
+                f"{count:,} of those refs {what}: with {setting} = refuse, no task could read them; before that, "
+                "bring them in with offload migrate"
+            )
+    return lines

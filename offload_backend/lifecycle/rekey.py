@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from offload_backend.address import blob_scope
+from offload_backend.blobs import refuse_unencrypted
 from offload_backend.crypto import Keyring
 from offload_backend.errors import ConfigError, ForeignRefError, OffloadError
 from offload_backend.lifecycle.copying import Copying
 from offload_backend.lifecycle.named import named_blob, own_blob, ref_of
 from offload_backend.lifecycle.remaking import NOTHING, Change, Need, Remade
 from offload_backend.location import location_of
-from offload_backend.ref import BlobRef, PeerRef, format_ref, parse_ref
+from offload_backend.ref import BlobRef, PeerRef, format_ref, parse_ref, signature_of
 from offload_backend.row import envelope
 from offload_backend.settings.keyplaces import key_places
 from offload_backend.signature import Signatures
@@ -51,15 +52,18 @@ class Rekeying:
         writing = settings.replaced({"encryption_keys": ()}) if decrypt else settings
         self._key = key_places(writing.encryption_keys)[0].id if writing.encryption_keys else ""
         self._settings = settings
+        keys = settings.encryption_keys
+        self._keyring = Keyring("encryption_keys", keys, settings) if keys else None
         self._signatures = Signatures(settings)
         self._copying = Copying(settings, writing, open_store)
         self._stores = StoreMap(settings, open_store)
 
     def ids_of_several(self) -> list[str]:
         """Ids of ``encryption_keys`` that stand for several keys: no ref tells which of them reads its blob."""
-        entries = self._settings.encryption_keys
-        keyring = Keyring("encryption_keys", entries, self._settings)
-        fernets = [place.id for place in key_places(entries) if place.kind == "fernet"]
+        if (keyring := self._keyring) is None:
+            return []
+        places = key_places(self._settings.encryption_keys)
+        fernets = [place.id for place in places if place.kind == "fernet"]
         return [key_id for key_id in fernets if len(keyring.to_read(key_id)) > 1]
 
     def target(self) -> BlobStore:
@@ -67,13 +71,19 @@ class Rekeying:
         return self._stores.to_write()
 
     def need(self, found: FoundRow) -> Need:
-        """See :class:`~offload_backend.lifecycle.remaking.Remaking`; a ref that is not its row's own stays."""
+        """See :class:`~offload_backend.lifecycle.remaking.Remaking`; a ref that is not its row's own stays.
+
+        Raises for one that tasks refuse, or whose key is not there: nothing makes that good but a setting.
+        """
         ref = ref_of(found)
         change = self.change(ref) if ref else Change.NONE
         if ref is None or change is Change.NONE:
             return NOTHING
         blob = own_blob(ref, found, self._settings.deployment, location_of(self._settings.path))
-        return Need(change, ref, blob, blob.size, blob.size) if blob else Need(Change.ELSEWHERE)
+        if blob is None:
+            return Need(Change.ELSEWHERE, lacks=self._lacks(ref))
+        self._require_readable(ref)
+        return Need(change, ref, blob, blob.size, blob.size)
 
     def remake(self, found: FoundRow, need: Need) -> Remade:
         """See :class:`~offload_backend.lifecycle.remaking.Remaking`."""
@@ -107,10 +117,35 @@ class Rekeying:
 
         Raises an :class:`~offload_backend.errors.OffloadError` for a ref whose value cannot be read or stored.
         """
-        self._signatures.check(ref)
-        parsed = parse_ref(ref)
+        parsed = self._require_readable(ref)
         if not isinstance(parsed, BlobRef):
             raise ForeignRefError("only a blob of this backend can be written anew")
         if self.change(ref) is Change.TEXT:
             return self._signatures.signed(format_ref(parsed))
         return self._signatures.signed(self._copying.copied(parsed, address, key))
+
+    def _require_readable(self, ref: str) -> BlobRef | PeerRef | None:
+        """The ref, or the error that tasks get for it, as far as it tells without a store."""
+        self._signatures.check(ref)
+        parsed = parse_ref(ref)
+        if parsed is not None:
+            refuse_unencrypted(self._settings, parsed)
+        if isinstance(parsed, BlobRef) and parsed.key and self._keyring:
+            self._keyring.reader(parsed.key)
+        return parsed
+
+    def _lacks(self, ref: str) -> tuple[str, ...]:
+        """The settings that, if they are ``refuse``, let no task read it."""
+        lacks = {
+            "unsigned_refs": self._settings.signing_keys and signature_of(ref) is None,
+            "unencrypted_blobs": self._key and not _is_encrypted(ref),
+        }
+        return tuple(setting for setting, is_lacking in lacks.items() if is_lacking)
+
+
+def _is_encrypted(ref: str) -> bool:
+    try:
+        parsed = parse_ref(ref)
+    except OffloadError:
+        return False
+    return isinstance(parsed, BlobRef) and bool(parsed.key)

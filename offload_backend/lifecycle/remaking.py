@@ -35,7 +35,8 @@ class Need:
 
     ``text`` is what the row holds, a ref or an inline value, out of its envelope. ``blob`` is the row's own that it
     names now. ``size`` are the bytes that are stored beside the row for it, 0 where that is not known; ``weight``
-    those that storing it anew takes in memory, about.
+    those that storing it anew takes in memory, about. ``lacks`` are the settings that, if they
+    are ``refuse``, let no task read a ref that stays as it is.
     """
 
     change: Change
@@ -43,6 +44,7 @@ class Need:
     blob: NamedBlob | None = None
     size: int = 0
     weight: int = 0
+    lacks: tuple[str, ...] = ()
 
 
 NOTHING = Need(Change.NONE)
@@ -90,7 +92,8 @@ class RewriteReport:
     or will be, and the bytes these take, as far as rows tell; ``done`` the rows that were replaced, what was stored
     anew for them, and the bytes of that as they were, or as they are where rows did not tell. ``changed`` rows
     were written anew, removed or held by somebody meanwhile, and were left alone. ``archived`` rows, and refs
-    ``elsewhere`` (that name no blob of their own row where it would have to be), need it and stay as they are.
+    ``elsewhere`` (that name no blob of their own row where it would have to be), need it and stay as they are;
+    ``lacking`` says by the name of a setting how many of these no task reads if it is ``refuse``.
     ``failures`` counts rows that could not be rewritten, or of which a dry run knows it; ``failed`` maps the first
     of them to the reasons. ``stopped`` tells that the store failed again and again, so that the other rows were
     left alone.
@@ -108,6 +111,7 @@ class RewriteReport:
     changed: int = 0
     archived: int = 0
     elsewhere: int = 0
+    lacking: dict[str, int] = field(default_factory=dict)
     failures: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     stopped: bool = False

@@ -114,6 +114,8 @@ class _Walk:
                     self._tell_failure(found, need)
             elif need.change is Change.ELSEWHERE:
                 report.elsewhere += 1
+                for setting in need.lacks:
+                    report.lacking[setting] = report.lacking.get(setting, 0) + 1
             else:
                 report.wanted.add([need.size] if need.change is Change.VALUE else [])
 

@@ -171,9 +171,10 @@ def test_several_keys_of_one_id_are_told_for_no_ref_tells_them_apart(keyed, monk
 def test_what_nobody_has_signed_is_signed_only_where_it_is_read(keyed):
     keyed.write(VALUES)
     keyed.configure(signing_keys="s1=env:KEY1")
-    told = rekey(keyed)
-    assert told.exit_code == 4
-    assert "the ref is not signed" in told.stdout
+    for told in (rekey(keyed, "--dry-run"), rekey(keyed)):
+        assert told.exit_code == 4
+        assert "0 of 3 rows need it" in told.stdout
+        assert "the ref is not signed; set [offload_backend] unsigned_refs = accept" in told.stdout
     assert {signature_of(ref) for ref in keyed.refs().values()} == {None}
     keyed.configure(unsigned_refs="accept")
     assert rekey(keyed).exit_code == 0
@@ -195,12 +196,38 @@ def test_a_forged_ref_is_not_made_good(keyed):
         keyed.offloader(signing_keys="s2=env:KEY2 s1=env:KEY1").resolve(forged)
 
 
+@pytest.mark.parametrize(
+    ("keys", "setting", "what"),
+    [
+        ({"signing_keys": "s1=env:KEY1"}, "unsigned_refs", "are not signed"),
+        ({"encryption_keys": OLD}, "unencrypted_blobs", "name what is not encrypted"),
+    ],
+)
+def test_what_a_setting_makes_unreadable_is_told_before_it_is_made_and_after(keyed, keys, setting, what):
+    refs = keyed.write(VALUES, **keys)
+    copied, peers = envelope(keyed.write({"d": 1})["d"]), envelope("file:///peer/state.json")
+    rows = SqlCoreStore(keyed.core_store)
+    for key, row_text in (("copied", copied), ("peers", peers), ("signed", envelope(refs["a"]))):
+        rows.set(TASK, key, row_text, expires_at=None)
+    rows.remove([found for found in rows.found() if found.row.key == "d"])
+    rows.close()
+    keyed.configure(**keys, **{setting: "accept"})
+    dry = rekey(keyed, "--dry-run")
+    assert dry.exit_code == 0
+    assert f"2 of those refs {what}: with {setting} = refuse, no task could read them" in dry.stdout
+    keyed.configure(**{setting: "refuse"})
+    for told in (rekey(keyed, "--dry-run"), rekey(keyed)):
+        assert told.exit_code == 0
+        assert f"2 of those refs {what}, and {setting} is refuse: no task can read them" in told.stdout
+    assert json.loads(rekey(keyed, "--output", "json").stdout)["lacking"] == {setting: 2}
+
+
 def test_what_is_not_encrypted_is_encrypted_only_where_it_is_read(keyed):
     keyed.write(VALUES)
     keyed.configure(encryption_keys=NEW, unencrypted_blobs="refuse")
-    told = rekey(keyed)
-    assert told.exit_code == 4
-    assert "the blob is not encrypted" in told.stdout
+    for told in (rekey(keyed, "--dry-run"), rekey(keyed)):
+        assert told.exit_code == 4
+        assert "the blob is not encrypted" in told.stdout
     assert keyed.keys_of_blobs() == {""}
 
 
@@ -209,6 +236,7 @@ def test_rows_whose_key_is_missing_are_listed_and_stop_no_other(keyed):
     keyed.write({"b": VALUES["b"], "c": VALUES["c"]}, encryption_keys=OLD)
     blobs = len(keyed.blobs())
     keyed.configure(encryption_keys=BOTH)
+    assert "1 rows can not be rewritten" in rekey(keyed, "--dry-run").stdout
     told = rekey(keyed)
     assert told.exit_code == 4
     assert f"{TASK} key 'a': " in told.stdout

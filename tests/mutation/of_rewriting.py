@@ -144,6 +144,16 @@ REWRITING = {
         ("        self._signatures.check(ref)\n", "", "a forged ref is made good"),
         ("if self._settings.encryption_keys and parsed.key != self._key:", "if False:", "blobs keep their keys"),
         (
+            "        self._require_readable(ref)\n        return Need",
+            "        return Need",
+            "a dry run does not foresee what tasks refuse",
+        ),
+        (
+            "self._settings.signing_keys and signature_of(ref) is None",
+            "False",
+            "what unsigned_refs makes unreadable is not foreseen",
+        ),
+        (
             "        return Change.NONE if is_signed else Change.TEXT\n",
             "        return Change.NONE\n",
             "refs keep their signatures",
