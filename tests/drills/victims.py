@@ -30,9 +30,7 @@ class Victim:
 
     def end(self) -> int:
         """Wait until it has ended: its exit code, below zero if by a signal."""
-        code = self.victims.ask("wait", pid=self.pid)
-        assert code is not None, f"it stopped instead: {self.told()}"
-        return int(code)
+        return int(self.victims.ask("wait", pid=self.pid, stopped=False))
 
     def succeed(self) -> dict[str, Any]:
         """Wait for its end, which must be a good one: what it told."""
@@ -42,7 +40,7 @@ class Victim:
 
     def stopped(self) -> Victim:
         """Wait until it is."""
-        code = self.victims.ask("wait", pid=self.pid)
+        code = self.victims.ask("wait", pid=self.pid, stopped=True)
         assert code is None, f"it ended with {code}: {self.told()}"
         return self
 

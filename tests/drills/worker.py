@@ -5,13 +5,15 @@ JSON lines in, JSON lines out, as ``["start", {…}]``; when its input ends, all
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -151,15 +153,31 @@ def start(job: dict[str, Any], verb: str, arguments: dict[str, Any], steps: dict
     return pid
 
 
-def wait(pid: int) -> int | None:
-    """Its exit code once it has ended, or ``None`` once it is stopped."""
-    signal.alarm(SECONDS)
-    _, status = os.waitpid(pid, os.WUNTRACED)
-    signal.alarm(0)
+def wait(pid: int, stopped: bool) -> int | None:
+    """Its exit code once it has ended, or ``None`` once it is stopped, if that is what is waited for."""
+    with _within_seconds():
+        _, status = os.waitpid(pid, os.WUNTRACED if stopped else 0)
     if os.WIFSTOPPED(status):
         return None
     _children.discard(pid)
     return os.waitstatus_to_exitcode(status)
+
+
+@contextmanager
+def _within_seconds() -> Iterator[None]:
+    """Raise :class:`TimeoutError` after so many, not counting those in which all of this stood still."""
+    ticks = itertools.count(1)
+
+    def tick(*_: Any) -> None:
+        if next(ticks) == SECONDS:
+            raise TimeoutError(f"a process has neither ended nor stopped for {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def kill_all() -> None:
@@ -197,12 +215,7 @@ def _run(job: dict[str, Any], verb: str, arguments: dict[str, Any], steps: Steps
     return "error" in told
 
 
-def _too_long(*_: Any) -> None:
-    raise TimeoutError(f"a process has neither ended nor stopped for {SECONDS} s")
-
-
 def _serve() -> None:
-    signal.signal(signal.SIGALRM, _too_long)
     try:
         for line in sys.stdin:
             name, arguments = json.loads(line)
