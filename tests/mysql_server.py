@@ -102,14 +102,17 @@ def _server() -> Path:
 def _wait_for(socket: Path, server: subprocess.Popen[bytes], log: Path) -> None:
     url = URL.create(DRIVER, "root", host="localhost", query={"unix_socket": str(socket)}).render_as_string()
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            _run(url, "SELECT 1")
-            return
-        except OperationalError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(log.read_text(errors="replace")) from None
-            time.sleep(0.05)
+    while not _answers(url):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(log.read_text(errors="replace"))
+        time.sleep(0.05)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return _run(url, "SELECT 1") == 1
+    except OperationalError:
+        return False
 
 
 def _stop(server: subprocess.Popen[bytes], starter: int) -> None:

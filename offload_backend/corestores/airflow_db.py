@@ -31,7 +31,8 @@ from offload_backend.address import AssetAddress, StateAddress, TaskAddress
 from offload_backend.corestore import Row
 from offload_backend.corestores.engine import Database
 from offload_backend.corestores.schema import UtcDateTime
-from offload_backend.errors import ConfigError
+from offload_backend.corestores.trouble import holds_no_such_text
+from offload_backend.errors import ConfigError, CoreStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,11 +100,16 @@ class AirflowDatabase:
         Airflow may remember several assets of one name or uri: the active one is preferred, then the
         latest row. :meth:`rows` has them all.
         """
-        with self._database.reading() as connection:
-            query = self._of(connection, address)
-            keyed = query.where(query.selected_columns.key == key)
-            found = connection.execute(_preferred(keyed, address).limit(1)).mappings().one_or_none()
-        return _row(found, address) if found else None
+        try:
+            with self._database.reading() as connection:
+                query = self._of(connection, address)
+                keyed = query.where(query.selected_columns.key == key)
+                found = connection.execute(_preferred(keyed, address)).mappings().all()
+        except CoreStoreError as error:
+            if holds_no_such_text(error):
+                return None
+            raise
+        return next((_row(row, address) for row in found if row["key"] == key and _is_of(row, address)), None)
 
     def rows(self, address: StateAddress | None = None) -> Iterator[Row]:
         """Every row of ``address``, or of both tables, from one snapshot, read as it is consumed."""
@@ -114,7 +120,8 @@ class AirflowDatabase:
                 queries = [self._of(connection, address)]
             for query in queries:
                 for found in connection.execute(query).mappings():
-                    yield _row(found, address)
+                    if address is None or _is_of(found, address):
+                        yield _row(found, address)
 
     def close(self) -> None:
         """Close the connections that are idle."""
@@ -158,6 +165,13 @@ def _preferred(query: Select[Any], address: StateAddress) -> Select[Any]:
     active = and_(ACTIVE.c.name == ASSET.c.name, ACTIVE.c.uri == ASSET.c.uri)
     inactive_last = case((ACTIVE.c.name.is_(None), 1), else_=0)
     return query.outerjoin(ACTIVE, active).order_by(inactive_last, ASSETS.c.updated_at.desc())
+
+
+def _is_of(found: RowMapping, address: StateAddress) -> bool:
+    """Whether the ids are those asked for, and not only equal to them in a collation of MySQL's."""
+    if isinstance(address, AssetAddress):
+        return bool(found["name"] == address.name if address.uri is None else found["uri"] == address.uri)
+    return all(found[name] == getattr(address, name) for name in ("dag_id", "run_id", "task_id"))
 
 
 def _row(found: RowMapping, asked_for: StateAddress | None) -> Row:

@@ -11,6 +11,7 @@ from offload_backend.corestore import FoundRow, Row
 from offload_backend.corestores.airflow_db import ASSET, ASSETS, RegionId
 from offload_backend.corestores.engine import Database
 from offload_backend.corestores.schema import UtcDateTime
+from offload_backend.corestores.trouble import holds_no_such_text
 from offload_backend.corestores.unchanged import (
     database_time,
     expired_of,
@@ -18,7 +19,7 @@ from offload_backend.corestores.unchanged import (
     remove_unchanged,
     replace_unchanged,
 )
-from offload_backend.errors import ConfigError
+from offload_backend.errors import ConfigError, CoreStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -98,13 +99,20 @@ class AirflowRows:
 
     def aliases(self, address: AssetAddress) -> list[AssetAddress]:
         """The uris of the assets of this name, or the names of those with this uri."""
-        if address.name is not None:
-            query = select(ASSET.c.uri).where(ASSET.c.name == address.name)
+        known_by = ASSET.c.uri if address.name is None else ASSET.c.name
+        asked_for = address.uri if address.name is None else address.name
+        query = select(known_by.label("known_by"), ASSET.c.name, ASSET.c.uri).where(known_by == asked_for)
+        try:
             with self._database.reading() as connection:
-                return [AssetAddress(uri=uri) for uri in connection.scalars(query)]
-        query = select(ASSET.c.name).where(ASSET.c.uri == address.uri)
-        with self._database.reading() as connection:
-            return [AssetAddress(name=name) for name in connection.scalars(query)]
+                # MySQL's collation takes a name and the same with a blank behind it for equal.
+                assets = [asset for asset in connection.execute(query) if asset.known_by == asked_for]
+        except CoreStoreError as error:
+            if holds_no_such_text(error):
+                return []
+            raise
+        if address.name is None:
+            return [AssetAddress(name=asset.name) for asset in assets]
+        return [AssetAddress(uri=asset.uri) for asset in assets]
 
     def found(self) -> Iterator[FoundRow]:
         """Every row of both tables and of their archives, from one snapshot, read as it is consumed."""

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from offload_backend.corestores.mysql_sessions import engine_options, prepare_sessions
+from offload_backend.corestores.trouble import EXAMPLES, trouble
 from offload_backend.errors import ConfigError, CoreStoreError
 
 if TYPE_CHECKING:
@@ -24,15 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "Database"]
 
-EXAMPLES = "use sqlite:////var/lib/offload/state.db, or postgresql://user:password@host/database"
 BUSY_SECONDS = 30
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 30
 STATEMENT_SECONDS = 60
 FORK_SECONDS = 1
 ROWS_PER_FETCH = 1000
-READ_ONLY: dict[str, Any] = {"postgresql_readonly": True}
-_LASTING_TROUBLE = ("authentication", "does not exist", "pg_hba", "unable to open", "readonly", "no such")
+READ_ONLY: dict[str, Any] = {"postgresql_readonly": True, "mysql_readonly": True}
 _LIBPQ = ("psycopg", "psycopg2")
 _SNAPSHOT = "REPEATABLE READ"
 _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
@@ -101,6 +101,8 @@ class Database:
         elif self._url.get_backend_name() == "postgresql":
             options["isolation_level"] = "READ COMMITTED"
             options["connect_args"] = _libpq_arguments(self._url)
+        elif self._url.get_backend_name() in ("mysql", "mariadb"):
+            options |= engine_options(self._url)
         try:
             engine = create_engine(self._url, **options)
         except ModuleNotFoundError as error:
@@ -118,7 +120,7 @@ class Database:
         elif engine.dialect.name == "postgresql":
             event.listen(engine, "begin", _limit_postgresql)
         else:
-            event.listen(engine, "connect", _use_utc)
+            prepare_sessions(engine)
         return engine
 
     def _on_sqlite_connect(self, connection: Any, _record: object) -> None:
@@ -134,22 +136,7 @@ class Database:
         try:
             yield
         except (DBAPIError, PoolTimeoutError) as error:
-            raise self._core_store_error(error) from error
-
-    def _core_store_error(self, error: SQLAlchemyError) -> CoreStoreError:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        lines = str(cause).strip().splitlines() or [type(cause).__name__]
-        passing = isinstance(error, (OperationalError, PoolTimeoutError))
-        retryable = passing and not any(trouble in str(cause) for trouble in _LASTING_TROUBLE)
-        hint = (
-            "try again; if it lasts, see that the database runs and can be reached from here"
-            if retryable
-            else "check the database's URL, in --core-store, [offload_backend] core_store or, of Airflow's own, "
-            f"[database] sql_alchemy_conn; {EXAMPLES}"
-        )
-        return CoreStoreError(
-            f"the core store failed: {lines[0]}", retryable=retryable, hint=hint, location=self.location
-        )
+            raise trouble(error, self.location) from error
 
     def before_fork(self) -> bool:
         """Wait, not for ever, for the transaction that runs, and close what is idle. Whether it has ended."""
@@ -224,13 +211,6 @@ def _at_once(connection: Connection, statement: str) -> CursorResult[Any]:
     # A connection that streams would declare a cursor for it.
     options = {"stream_results": False, "yield_per": None}
     return connection.exec_driver_sql(statement, execution_options=options)
-
-
-def _use_utc(connection: Any, _record: object) -> None:
-    """MySQL compares and shows a TIMESTAMP in the session's time zone; Airflow's and ours are UTC."""
-    cursor = connection.cursor()
-    cursor.execute("SET time_zone = '+00:00'")
-    cursor.close()
 
 
 def _parse(text: str) -> URL:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import CHAR, BigInteger, Column, DateTime, Dialect, MetaData, Table, Text
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from offload_backend.address import AssetAddress, StateAddress, TaskAddress
 from offload_backend.corestore import Row
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ASSETS", "METADATA", "TASKS", "UtcDateTime", "columns_of", "owner_digest", "row_from", "table_of"]
 
+WITHOUT_ZONES = ("mysql", "mariadb")
 NO_REGION = str(UUID(int=0))
 _UNSTORABLE = re.compile("[\\\\\0\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
@@ -40,10 +42,16 @@ class AnyText(TypeDecorator[str]):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime, also where the database knows no time zones."""
+    """An aware UTC datetime, also where the database knows no time zones, to the microsecond."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column's type; MySQL's would have whole seconds."""
+        return dialect.type_descriptor(
+            mysql.DATETIME(fsp=6) if dialect.name in WITHOUT_ZONES else DateTime(timezone=True)
+        )
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """``value`` in UTC."""
@@ -52,7 +60,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value.tzinfo is None:
             raise ValueError("a datetime without a time zone cannot be stored")
         utc = value.astimezone(timezone.utc)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+        return utc.replace(tzinfo=None) if dialect.name in ("sqlite", *WITHOUT_ZONES) else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's)
         """``value`` in UTC, aware."""

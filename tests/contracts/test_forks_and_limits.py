@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import create_engine, event, text
 
 from offload_backend.address import TaskAddress
-from offload_backend.corestores import engine
+from offload_backend.corestores import engine, mysql_sessions
 from offload_backend.corestores.engine import Database
 from offload_backend.corestores.sql import SqlCoreStore
 from offload_backend.errors import ConfigError, CoreStoreError
@@ -127,9 +127,10 @@ def test_a_session_of_mysql_has_times_in_utc_as_airflows_has(monkeypatch, name):
     driver.paramstyle, driver.Error = "format", Exception
     monkeypatch.setitem(sys.modules, "pymysql", driver)
     database = Database(f"{name}+pymysql://user@host/airflow")
-    assert event.contains(database._engine, "connect", engine._use_utc)
-    engine._use_utc(Connection(), None)
-    assert statements == ["SET time_zone = '+00:00'"]
+    assert event.contains(database._engine, "connect", mysql_sessions._set)
+    mysql_sessions._set(Connection(), None)
+    [statement] = statements
+    assert statement.startswith("SET time_zone = '+00:00', ")
 
 
 def _limits(url):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, and_, case, func, literal, or_
+from sqlalchemy import ColumnElement, Double, Text, and_, case, func, literal, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -26,17 +26,36 @@ _DIGITS = 15
 
 def is_ref(value: Any) -> ColumnElement[bool]:
     """Whether the row's text is an envelope around a ref, of ours or of the peer."""
-    inline = [value.startswith(_ENVELOPE + begin, autoescape=True) for begin in _INLINE]
-    return and_(value.startswith(_ENVELOPE, autoescape=True), value.contains("://"), ~or_(*inline))
+    text = _Exactly(value)
+    inline = [text.startswith(_ENVELOPE + begin, autoescape=True) for begin in _INLINE]
+    return and_(text.startswith(_ENVELOPE, autoescape=True), text.contains("://"), ~or_(*inline))
 
 
 def stored_bytes(value: Any) -> ColumnElement[float]:
     """What the value takes, as a blob or in its row; 0 where the ref does not say."""
     return case(
-        (and_(is_ref(value), value.contains(_SIZE)), _StatedSize(value)),
+        (and_(is_ref(value), _Exactly(value).contains(_SIZE)), _StatedSize(value)),
         (is_ref(value), literal(0.0)),
         else_=func.length(value),
     )
+
+
+class _Exactly(FunctionElement[str]):
+    """The text, so that no collation takes another for it."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(_Exactly)
+def _compiled_exactly(element: Any, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+@compiles(_Exactly, "mysql")
+@compiles(_Exactly, "mariadb")
+def _compiled_exactly_mysql(element: Any, compiler: Any, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS BINARY)"
 
 
 class _StatedSize(FunctionElement[float]):
@@ -59,7 +78,7 @@ def _compiled(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(_StatedSize, "mysql")
 @compiles(_StatedSize, "mariadb")
 def _compiled_mysql(element: Any, compiler: Any, **options: Any) -> str:
-    text = compiler.process(element.clauses, **options)
+    text = _compiled_exactly_mysql(element, compiler, **options)
     stated = f"SUBSTR({text}, INSTR({text}, '{_SIZE}') + {len(_SIZE)}, {_DIGITS})"
     return f"CAST(GREATEST(0, CAST({stated} AS SIGNED)) AS DOUBLE)"
 
