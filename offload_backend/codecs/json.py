@@ -19,8 +19,9 @@ from offload_backend.codecs.source import Source
 
 __all__ = ["JsonCodec", "NotJsonError"]
 
-PIECE = 128 * 1024
-"""Bytes of text a piece aims at, few enough for caches and malloc; a very deep value makes longer ones."""
+PIECE = 120 * 1024
+"""Bytes of text a piece aims at, few enough for caches and malloc, and for orjson's buffer, which doubles at powers
+of two; a very deep value makes longer ones."""
 
 _MOST = 2
 """Times a piece that what becomes one may weigh: of values alike, each weighs at most twice its text."""
@@ -42,7 +43,7 @@ class JsonCodec:
     extension = "json"
 
     def encode(self, value: Any) -> Iterator[bytes]:
-        """The text in pieces of about 128 KiB; joined, they are one JSON document.
+        """The text in pieces of about 120 KiB; joined, they are one JSON document.
 
         Raises :class:`NotJsonError`, at the latest with the last piece, unless the value comes back type for type.
         """

@@ -132,7 +132,7 @@ class Survey:
         for containers, held in self._families:
             if not _unchanged(containers, held):
                 raise NotJsonError
-        if self._floats and b"null" in text and not all(map(_are_finite, self._floats)):
+        if self._floats and _has_null(text) and not all(map(_are_finite, self._floats)):
             raise NotJsonError
 
     def is_sure_of(self, text: bytes) -> bool:
@@ -140,7 +140,7 @@ class Survey:
 
         What another thread changes, and changes back to the very same object, looks unchanged.
         """
-        if not self._has_numbers or b"null" not in text or _is_undisturbed():
+        if not self._has_numbers or not _has_null(text) or _is_undisturbed():
             return True
         return text.count(b"null") == sum(column.count(None) for column in self._nones)
 
@@ -197,6 +197,10 @@ def _columns(held: list[Any], containers: int) -> list[Sequence[Any]]:
     if not held or rest or width > _MANY or len(set(map(type, held[:width]))) == 1:
         return [held] if held else []
     return [held[place::width] for place in range(width)]
+
+
+def _has_null(text: bytes) -> bool:
+    return b"n" in text and b"null" in text  # one letter is looked for ten times as fast, and numbers have none
 
 
 def _unchanged(containers: Sequence[Any], held: list[Any]) -> bool:

@@ -135,11 +135,16 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
     ],
     ("blobfile/writer.py", _WRITING): [
         ("_WORTH = 0.87", "_WORTH = 1.5", "what grows by compression is kept"),
-        ("if self._level == _ZLEVEL_OFF or (len", "if (len", "level 0 compresses"),
+        ("if self._level == _ZLEVEL_OFF:", "if self._level < 0:", "level 0 compresses"),
         (
-            " or (len(chunk) >= _PROBED and not self._paid() and not self._pays(chunk)):",
-            ":",
+            "if len(chunk) >= _PROBED and not self._paid() and not _pays(compressor, chunk):",
+            "if False:",
             "what does not compress is compressed to find out",
+        ),
+        (
+            "bytes(memoryview(chunk)[max(0, middle",
+            "bytes(memoryview(chunk)[:1][max(0, middle",
+            "figures are taken for prose",
         ),
         ("bytes(chunk) if _may_change(chunk) else chunk", "chunk", "memory that changes is compressed in place"),
         (
@@ -180,8 +185,8 @@ BLOBS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
         ),
         (" and type(piece) is not bytearray:", ":", "a producer's memory is stored as it is later"),
         (
-            '                yield b"".join(waiting)\n                waiting, held = [], 0\n',
-            '                yield b"".join(waiting)\n',
+            "    parts.clear()\n",
+            "",
             "what precedes a view is stored twice",
         ),
         (
