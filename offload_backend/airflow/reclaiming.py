@@ -19,6 +19,7 @@ from pluggy import HookimplMarker
 
 from offload_backend.address import BlobName, StateAddress, blob_scope
 from offload_backend.airflow.rows import Place, Rows, on_event_loop, place_for, place_of
+from offload_backend.airflow.running import running
 from offload_backend.knownrefs import LIMIT, Row
 from offload_backend.offloader import Offloader
 from offload_backend.reclaimer import Reclaimer
@@ -54,7 +55,7 @@ class Reclaiming:
     def was_read(self, text: str) -> None:
         """The text came from a row, which may be overwritten or cleared before the task ends."""
         blob = self._offloader.blob_of(text)
-        if blob is not None and (blob.scope, blob.key) not in self._places:
+        if blob is not None and (blob.scope, blob.key) not in self._places and running("ti") is not None:
             self._found((blob.scope, blob.key), place_of(blob))
 
     def clears(self, address: StateAddress) -> None:

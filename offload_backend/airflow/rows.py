@@ -86,14 +86,15 @@ class Rows:
     def ask(self, message: Any) -> Any:
         """The answer to any question, or ``None`` without one."""
         from airflow.sdk.exceptions import AirflowRuntimeError
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
         if self._is_torn or self._pid != os.getpid():
             return None
         try:
+            from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
             return SUPERVISOR_COMMS.send(message)
-        except (AirflowRuntimeError, comms.DeadlockImminentError):
-            return None  # refused by the server, or before anything was sent
+        except (AirflowRuntimeError, comms.DeadlockImminentError, ImportError):
+            return None  # refused by the server, or before anything was sent; or nobody is there to be asked
         except Exception:  # noqa: BLE001 - no task may fail because a row could not be read back
             self._is_torn = True
             return None
@@ -115,17 +116,17 @@ def place_for(address: StateAddress, key: str) -> Place | None:
 def place_of(blob: BlobName) -> Place | None:
     """The place of the row that a blob's name tells; ``None`` where it does not tell it all.
 
-    Of a task's state only the place of the task that runs here is known.
+    Of a task's state only the place of the task that runs here is known; of an asset's, in a trigger as well.
     """
-    ti = running("ti")
-    if ti is None or _HASHED in blob.key:
+    if _HASHED in blob.key:
         return None
     key = unquote(blob.key)
     kind, _, asset = blob.scope.removeprefix("asset/").partition("=")
     if blob.scope.startswith("asset/"):
         return None if _HASHED in asset else Place(key, asset=AssetAddress(**{kind: unquote(asset)}))
-    own, _ = blob_scope(address_of_ti(ti), "")
-    return Place(key, ti_id=ti.id) if own == blob.scope else None
+    ti = running("ti")
+    is_own = ti is not None and blob.scope == blob_scope(address_of_ti(ti), "")[0]
+    return Place(key, ti_id=ti.id) if is_own else None
 
 
 def on_event_loop() -> bool:

@@ -74,7 +74,7 @@ class Worker:
         on which nothing may wait for an answer; for another task's state; for a key that a blob's name does not
         spell out; and for what the peer has stored.
 
-        In a trigger, others go on while a blob is read; what is inline is there at once.
+        In a trigger all this is done beside the loop, and others go on meanwhile; what is inline is there at once.
         """
         asked_by = is_own if self.settings.isolation == "state" else None
 

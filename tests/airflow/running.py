@@ -83,6 +83,17 @@ class Running(seams.Seam):
 
 
 @contextmanager
+def in_a_trigger() -> Iterator[None]:
+    """No task runs in this process, as Airflow tells it: only in one of a task is there a context."""
+    running = list(context._CURRENT_CONTEXT)
+    context._CURRENT_CONTEXT.clear()
+    try:
+        yield
+    finally:
+        context._CURRENT_CONTEXT.extend(running)
+
+
+@contextmanager
 def running_task(supervisor: Supervisor | None = None) -> Iterator[Running]:
     """The task of the seam, until the block ends; whoever ran around it goes on then."""
     from offload_backend.airflow import OffloadStateBackend

@@ -7,10 +7,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk import listener
+from airflow.sdk.execution_time import task_runner
 
 from offload_backend.address import TaskAddress
 from offload_backend.airflow import OffloadStateBackend
 from offload_backend.errors import BlobNotFoundError, StoreError
+from tests.airflow.running import in_a_trigger, running_task
 from tests.airflow.test_reclaiming_rules import HOME, home, reads, set_many, stores, task, value
 
 if TYPE_CHECKING:
@@ -149,6 +152,33 @@ def test_on_an_event_loop_a_lost_blob_is_an_error_for_nothing_may_wait_there(tas
         asyncio.run(main())
     assert reads(task) == 0
     assert task.backend().deserialize_task_state_store_from_ref(old) == value(1)
+
+
+def test_where_no_task_runs_an_assets_row_is_read_again_and_nothing_listens_for_an_end(
+    task: Running, stores: Stores
+) -> None:
+    store = task.asset(name="a")
+    store.set("k", value(0))
+    old, (blob,) = task.supervisor.ref("k", "name:a"), home(stores).names()
+    store.set("k", value(1))
+    with running_task(task.supervisor) as trigger, in_a_trigger():
+        hooks = trigger.backend()
+        assert hooks.deserialize_asset_state_store_from_ref(old) == value(0)
+        home(stores).delete([blob])
+        assert hooks.deserialize_asset_state_store_from_ref(old) == value(1)
+        assert not listener.get_listener_manager().has_listeners
+
+
+def test_where_nobody_can_be_asked_a_lost_blob_is_an_error(
+    task: Running, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task.asset(name="a").set("k", value(0))
+    old = task.supervisor.ref("k", "name:a")
+    home(stores).delete(home(stores).names())
+    with monkeypatch.context() as patch, in_a_trigger():
+        patch.delattr(task_runner, "SUPERVISOR_COMMS")
+        with pytest.raises(BlobNotFoundError):
+            OffloadStateBackend().deserialize_asset_state_store_from_ref(old)
 
 
 @pytest.mark.parametrize("reclaim", ["eager", "never"])

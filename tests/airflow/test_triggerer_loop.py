@@ -13,7 +13,7 @@ from airflow.sdk.execution_time import context
 
 from offload_backend.errors import StoreError
 from offload_backend.stores import patience
-from tests.airflow.running import running_task
+from tests.airflow.running import in_a_trigger, running_task
 from tests.dead_servers import dead_server
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def test_a_value_that_is_overwritten_while_it_is_read_is_the_newer_one(
             return 404, {}, b"<Error><Code>NoSuchKey</Code></Error>"
 
         fault_proxy.change("GetObject", overwrite)
-        assert asyncio.run(as_trigger(store.aget("k"))) == [*LARGE, "newer"]
+        with running_task(task.supervisor), in_a_trigger():
+            assert asyncio.run(as_trigger(store.aget("k"))) == [*LARGE, "newer"]
 
 
 @pytest.mark.parametrize("operation", ["aget", "aset"])

@@ -132,6 +132,13 @@ REWRITING = {
             "a blob that went while it was read is forbidden",
         ),
     ],
+    ("airflow/rows.py", _WORKERS): [
+        (
+            "    if _HASHED in blob.key:\n",
+            '    if running("ti") is None or _HASHED in blob.key:\n',
+            "in a trigger no row is read again",
+        ),
+    ],
     ("airflow/worker.py", _WORKERS): [
         ("now.named in (None, text) or", 'now.named in (None, "", text) or', "a value in a plain row is not found"),
         (
