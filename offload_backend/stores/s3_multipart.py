@@ -51,7 +51,7 @@ class MultipartUpload:
         self._target = target
         self._concurrency = concurrency
         self._seconds = seconds
-        self._in_flight: dict[int, Patience] = {}
+        self._in_flight: dict[int, tuple[Patience, threading.Thread]] = {}
         self._given_up = False
 
     def run(self, parts: Iterable[SendPart]) -> str:
@@ -65,8 +65,8 @@ class MultipartUpload:
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="offload-part")
         sending: list[Future[SentPart]] = []
         try:
-            created = self._objects.create(self._target, Patience(self._seconds))
-            upload_id = told(created, "UploadId", "CreateMultipartUpload", self._target)
+            upload_id = self._objects.create(self._target, Patience(self._seconds))
+            told(upload_id, "UploadId", "CreateMultipartUpload", self._target)
             self._send_all(upload_id, parts, pool, sending)
             return self._complete(upload_id, [future.result() for future in sending])
         except BaseException:
@@ -91,7 +91,8 @@ class MultipartUpload:
         pool.shutdown()
 
     def _send(self, upload_id: str, number: int, part: SendPart) -> SentPart:
-        patience = self._in_flight[number] = Patience(self._seconds)
+        patience = Patience(self._seconds)
+        self._in_flight[number] = patience, threading.current_thread()
         if self._given_up:  # which may have been noted before this part was
             patience.cut(0)
         try:
@@ -123,12 +124,15 @@ class MultipartUpload:
         self._given_up = True
         pool.shutdown(wait=False, cancel_futures=True)
         seconds = min(ABORT_SECONDS, self._seconds / 5)
-        for patience in list(self._in_flight.values()):
+        in_flight = list(self._in_flight.values())
+        for patience, _ in in_flight:
             patience.cut(seconds / 2)
-        in_flight = not all(future.done() for future in sending)
+        # What interrupts the start of a thread leaves one that the pool does not know, and `sending` nothing of.
+        threads = [thread for _, thread in in_flight]
+        again = bool(threads) or not all(future.done() for future in sending)
         # A thread of its own: whoever interrupts a second time is obeyed at once, and yet the upload is aborted.
         thread = threading.Thread(
-            target=self._abort_all, args=(upload_id, pool, Patience(seconds), in_flight), name="offload-abort"
+            target=self._abort_all, args=(upload_id, pool, threads, Patience(seconds), again), name="offload-abort"
         )
         thread.daemon = True
         thread.start()
@@ -136,11 +140,20 @@ class MultipartUpload:
         if thread.is_alive():
             _log.warning("the store has not answered %.1f s after an upload failed: %s", seconds, _STAYS_BEHIND)
 
-    def _abort_all(self, upload_id: str, pool: ThreadPoolExecutor, patience: Patience, in_flight: bool) -> None:
+    def _abort_all(
+        self,
+        upload_id: str,
+        pool: ThreadPoolExecutor,
+        threads: list[threading.Thread],
+        patience: Patience,
+        again: bool,
+    ) -> None:
         self._abort(upload_id, patience)
-        if in_flight:
+        pool.shutdown()
+        for thread in threads:
+            thread.join()
+        if again:
             # S3 may keep a part that arrives after the abort.
-            pool.shutdown()
             self._abort(upload_id, patience)
 
     def _abort(self, upload_id: str, patience: Patience) -> None:

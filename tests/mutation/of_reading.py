@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["READING"]
 
 _PIECES = ("tests/inner/test_sealed_blobs.py", "tests/inner/test_json_reading.py")
+_CYCLES = ("tests/inner/test_json_codec.py", "-k", "cycle")
 _SURVEY = ("tests/inner/test_json_survey.py",)
 
 READING: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
@@ -27,6 +28,19 @@ READING: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
     ("codecs/garbage.py", _PIECES): [
         ("            _promote()\n", "            pass\n", "what was read is walked at once"),
         ("    if not gc.get_freeze_count():\n", "    if True:\n", "what a program has frozen thaws"),
+        (
+            "        finally:  # a signal may raise in between\n",
+            "        except ZeroDivisionError:\n",
+            "what was read stays frozen",
+        ),
+    ],
+    ("codecs/json.py", _CYCLES): [
+        ("any(value is one for one in above)", "False", "a cycle is written once for each level"),
+        (
+            "ensure_ascii=False, separators",
+            "ensure_ascii=False, check_circular=False, separators",
+            "a cycle fills memory",
+        ),
     ],
     ("codecs/json_survey.py", _SURVEY): [
         (
