@@ -23,7 +23,7 @@ __all__ = ["mysql_url", "new_mysql_database", "server_version", "url_of"]
 PROGRAM, REQUIRED = "OFFLOAD_MYSQLD", "OFFLOAD_REQUIRE_MYSQL"
 """In the environment: the server's program, where ``PATH`` has it not; and that tests fail without it."""
 
-START_SECONDS = 60.0
+START_SECONDS = 240.0
 DRIVER = "mysql+mysqldb"
 """The one that Airflow demands."""
 

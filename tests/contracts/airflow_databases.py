@@ -32,6 +32,9 @@ __all__ = [
     "without_foreign_keys",
 ]
 
+AS_ELSEWHERE = ("foreign_key_checks = 0", "time_zone = '+00:00'", "sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')")
+"""What a session of MySQL is told: ``key`` is a word of its language."""
+
 
 def migrated(kind: str, home: Path, script: str) -> str:
     """The URL of a database of Airflow's, after the script has run in it."""
@@ -84,7 +87,7 @@ def without_foreign_keys(url: str) -> Iterator[Engine]:
     hinder_not = {
         "sqlite": {},
         "postgresql": {"options": "-csession_replication_role=replica"},
-        "mysql": {"init_command": "SET foreign_key_checks = 0, time_zone = '+00:00'"},
+        "mysql": {"init_command": f"SET {', '.join(AS_ELSEWHERE)}"},
     }
     engine = create_engine(url, connect_args=hinder_not[make_url(url).get_backend_name()])
     try:

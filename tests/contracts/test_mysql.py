@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from contextlib import closing
 from datetime import timedelta
@@ -27,8 +28,23 @@ from offload_backend.row import envelope, row_text
 from offload_backend.testing import removable_rows
 from offload_backend.testing.removable_rows import NOW, RemovableRowsContract
 from offload_backend.testing.root_source import RootSourceContract, canary, ids_of, read, ref_to
-from tests.contracts.airflow_databases import migrated, without_foreign_keys
+from tests.contracts.airflow_databases import migrated, run_in_airflow, without_foreign_keys
+from tests.contracts.test_removable_rows import (
+    test_airflows_rows_are_rewritten_while_one_is_written_and_what_an_archive_names_stays,
+    test_airflows_rows_move_in_and_out_again_while_one_is_written,
+    test_an_asset_row_is_replaced_alone_as_it_was_read_and_keeps_who_wrote_it_last,
+    test_erasing_with_airflows_roots_keeps_what_an_archive_names,
+    test_pages_of_airflows_rows_go_on_from_tasks_to_assets,
+)
 from tests.mysql_server import url_of
+
+__all__ = [
+    "test_airflows_rows_are_rewritten_while_one_is_written_and_what_an_archive_names_stays",
+    "test_airflows_rows_move_in_and_out_again_while_one_is_written",
+    "test_an_asset_row_is_replaced_alone_as_it_was_read_and_keeps_who_wrote_it_last",
+    "test_erasing_with_airflows_roots_keeps_what_an_archive_names",
+    "test_pages_of_airflows_rows_go_on_from_tasks_to_assets",
+]
 
 if find_spec("airflow") is None:
     pytest.skip("needs an installed Airflow", allow_module_level=True)
@@ -135,21 +151,30 @@ class TestRoots(RootSourceContract):
         return tables.drop
 
 
-class TestRows(RemovableRowsContract):
-    @pytest.fixture
-    def table(self, rows, url, tables):
-        with closing(AirflowDatabase(url)) as reader:
-            yield removable_rows.Table(rows, tables.put, reader.get)
-
-
-TASK = TaskAddress("dag", "run", "task")
-ORDERS_BY_NAME = AssetAddress(name="orders")
-
-
 @pytest.fixture
 def reader(url):
     with closing(AirflowDatabase(url)) as reader:
         yield reader
+
+
+@pytest.fixture
+def airflow_table(rows, reader, tables):
+    return removable_rows.Table(rows, tables.put, reader.get)
+
+
+class TestRows(RemovableRowsContract):
+    @pytest.fixture
+    def table(self, airflow_table):
+        return airflow_table
+
+
+@pytest.fixture
+def airflow_url(url):
+    return url
+
+
+TASK = TaskAddress("dag", "run", "task")
+ORDERS_BY_NAME = AssetAddress(name="orders")
 
 
 def test_keys_that_differ_in_case_or_accents_are_told_apart_to_the_microsecond(reader, rows, tables):
@@ -386,3 +411,33 @@ def test_the_page_in_the_ui_tells_refs_and_their_sizes_as_in_other_databases(tab
         found = [(bool(offloaded), size) for offloaded, size in connection.execute(query)]
     expected = [(offloaded, len(text.encode()) if size is None else size) for text, offloaded, size in SIZED]
     assert found == expected
+
+
+PAGES = """
+import json
+from datetime import datetime, timezone
+from airflow.utils.session import create_session
+from offload_backend.airflow.ui import rows
+
+told = {}
+with create_session() as session:
+    for text in ("", "STATE", "\\N{GRINNING FACE}", "\u65e5\u672c", "%"):
+        wanted = rows.Wanted(kept="all", text=text, order="stored")
+        tasks, count = rows.tasks(session, rows.Scope(), wanted, {"dag"})
+        assets, of_assets = rows.assets(session, rows.Scope(), wanted, {1, 2})
+        told[text] = [count, of_assets, [each.found.row.key for each in (*tasks, *assets)]]
+    sums = rows.task_sums(session, rows.Scope(), {"dag"}, datetime.now(timezone.utc))
+    sums += rows.asset_sums(session, rows.Scope(), {1, 2})
+print(json.dumps([told, [[each.name, each.rows, each.offloaded, each.stored] for each in sums]]))
+"""
+
+
+def test_the_page_in_the_ui_lists_sums_and_looks_for_any_text(url, tables, tmp_path):
+    for key, size in (("state", 7), ("State/2", 4711)):
+        tables.put(TASK, key, envelope(f"s3://b/p#offload=1&size={size}&"))
+    tables.put(ORDERS_BY_NAME, "watermark", "17")
+    told, sums = json.loads(run_in_airflow(url, tmp_path, PAGES).splitlines()[-1])
+    nothing = [0, 0, []]
+    expected = {"": [2, 1, ["State/2", "state", "watermark"]], "STATE": [2, 0, ["State/2", "state"]]}
+    assert told == {**expected, "\N{GRINNING FACE}": nothing, "日本": nothing, "%": nothing}
+    assert sums == [["dag", 2, 2, 4718], ["orders", 1, 0, 0]]

@@ -215,12 +215,12 @@ def test_an_asset_row_that_was_written_anew_stays(airflow_table, airflow_url, tm
 
 def test_an_asset_row_is_replaced_alone_as_it_was_read_and_keeps_who_wrote_it_last(airflow_table, airflow_url):
     put_assets(airflow_url, ["watermark", "changed"])
-    rows, columns = airflow_table.rows, text("SELECT * FROM asset_state_store ORDER BY asset_id, key")
+    rows, columns = airflow_table.rows, text('SELECT * FROM asset_state_store ORDER BY asset_id, "key"')
     with transaction(airflow_url) as connection:
         before = connection.execute(columns).mappings().all()
     found = [each for each in rows.found() if each.row.address == AssetAddress(name="orders")]
     with transaction(airflow_url) as connection:
-        connection.execute(text("UPDATE asset_state_store SET value = '2' WHERE key = 'changed'"))
+        connection.execute(text("UPDATE asset_state_store SET value = '2' WHERE \"key\" = 'changed'"))
     (replaced,) = rows.replace([(each, '"remade"') for each in found])
     assert replaced.row.key == "watermark"
     expected = [{**row, "value": "2"} if row["key"] == "changed" else dict(row) for row in before]
@@ -247,7 +247,7 @@ def test_pages_of_airflows_rows_go_on_from_tasks_to_assets(airflow_table, airflo
 def put_assets(url, keys, value="1"):
     """Rows of both assets, much faster than by an Airflow of their own."""
     row = text(
-        "INSERT INTO asset_state_store (asset_id, key, value, updated_at, last_updated_by_kind) "
+        'INSERT INTO asset_state_store (asset_id, "key", value, updated_at, last_updated_by_kind) '
         "VALUES (:asset, :key, :value, '2026-01-02 03:04:05', 'watcher')"
     )
     rows = [{"asset": asset, "key": key, "value": value} for asset in (1, 2) for key in keys]
@@ -270,7 +270,7 @@ def test_the_row_of_an_asset_that_is_gone_is_still_found(airflow_table, airflow_
 
 def test_rows_that_airflow_has_archived_are_found_and_stay(airflow_table, airflow_url, tmp_path):
     airflow_table.put(TASK, "past", "1", expires_at=PAST)
-    airflow_table.put(TASK, "later", "2", expires_at=LATER.replace(year=2100))
+    airflow_table.put(TASK, "later", "2", expires_at=LATER.replace(year=2037))
     run_in_airflow(airflow_url, tmp_path, CLEAN)
     found = {each.row.key: each for each in airflow_table.rows.found()}
     assert {key: each.archived for key, each in found.items()} == {"past": True, "later": False}
@@ -286,7 +286,7 @@ def test_rows_that_airflow_has_archived_are_found_and_stay(airflow_table, airflo
 def test_erasing_with_airflows_roots_keeps_what_an_archive_names(airflow_table, airflow_url, tmp_path):
     stores = Stores()
     offloader = stores.offloader(inline_limit=0)
-    for key, end in (("past", PAST), ("later", LATER.replace(year=2100))):
+    for key, end in (("past", PAST), ("later", LATER.replace(year=2037))):
         airflow_table.put(TASK, key, row_text(offloader.offload(key, TASK, key)), expires_at=end)
     other = offloader.offload("other", TASK, "orphan")
     run_in_airflow(airflow_url, tmp_path, CLEAN)
@@ -306,8 +306,8 @@ def test_erasing_with_airflows_roots_keeps_what_an_archive_names(airflow_table, 
 
 ARCHIVED = (
     "CREATE TABLE _airflow_deleted__task_state_store__20260101000000 AS "
-    "SELECT * FROM task_state_store WHERE key = 'past'",
-    "DELETE FROM task_state_store WHERE key = 'past'",
+    "SELECT * FROM task_state_store WHERE \"key\" = 'past'",
+    "DELETE FROM task_state_store WHERE \"key\" = 'past'",
 )
 
 

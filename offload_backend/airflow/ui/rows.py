@@ -16,7 +16,7 @@ from airflow.models.task_state_store import TaskStateStoreModel
 from sqlalchemy import ColumnElement, Select, case, func, literal, or_, select
 
 from offload_backend.address import AssetAddress, TaskAddress
-from offload_backend.airflow.ui.sizes import is_ref, stored_bytes
+from offload_backend.airflow.ui.sizes import any_text, is_ref, stored_bytes
 from offload_backend.corestore import FoundRow, Row
 
 if TYPE_CHECKING:
@@ -176,7 +176,8 @@ def _page(session: Session, query: Select[Any], wanted: Wanted, table: _Table) -
         query = query.where(is_ref(model.value) if wanted.kept == "offloaded" else ~is_ref(model.value))
     if wanted.text:
         text = wanted.text.lower()
-        query = query.where(or_(*(func.lower(name).contains(text, autoescape=True) for name in table.searched)))
+        searched = [func.lower(any_text(name)) for name in table.searched]
+        query = query.where(or_(*(name.contains(text, autoescape=True) for name in searched)))
     own = {"key": [model.key], "stored": [stored_bytes(model.value)], "written": [model.updated_at]}
     columns = {**own, **table.order}[wanted.order]
     direction = [column.desc() if wanted.descending else column.asc() for column in columns]

@@ -13,7 +13,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from offload_backend.row import TYPED, envelope
 
-__all__ = ["is_ref", "stored_bytes"]
+__all__ = ["any_text", "is_ref", "stored_bytes"]
 
 _ENVELOPE = envelope("").removesuffix('"}')
 _INLINE = ("{", "[", '\\"', TYPED[:5])
@@ -56,6 +56,27 @@ def _compiled_exactly(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(_Exactly, "mariadb")
 def _compiled_exactly_mysql(element: Any, compiler: Any, **options: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS BINARY)"
+
+
+class any_text(FunctionElement[str]):  # noqa: N801 (SQLAlchemy's functions are named so)
+    """The text of a column in characters with which any other text can be compared.
+
+    MySQL refuses to look for what the column cannot hold: an emoji among ids, Japanese among names of assets.
+    """
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(any_text)
+def _compiled_any_text(element: Any, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+@compiles(any_text, "mysql")
+@compiles(any_text, "mariadb")
+def _compiled_any_text_mysql(element: Any, compiler: Any, **options: Any) -> str:
+    return f"CONVERT({compiler.process(element.clauses, **options)} USING utf8mb4)"
 
 
 class _StatedSize(FunctionElement[float]):
