@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["AIRFLOW", "Rest", "clean_environment", "migrate_database", "site_environment", "start_api_server"]
 
 AIRFLOW = [sys.executable, "-m", "airflow"]
-BOOT_SECONDS = 300.0  # a cold start on a busy two-core machine takes about 20; who has little of it waits for minutes
+BOOT_SECONDS = 300.0  # a cold start on a busy two-core machine takes about 20, on one that is overloaded minutes
 FOREIGN = ("AIRFLOW_", "AIRFLOW__", "AWS_", "PYTHON", "PYTEST_")
 KEPT = {"AWS_CA_BUNDLE", "PYTHONUNBUFFERED", "PYTHONPYCACHEPREFIX"}
 
