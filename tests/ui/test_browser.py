@@ -164,7 +164,7 @@ def test_a_server_that_has_too_much_open_is_said_and_nothing_of_the_value(browse
     page.get_by_role("button", name="View").click()
     expect(page.get_by_role("alert")).to_contain_text("Too many are open.")
     expect(page.get_by_role("alert")).to_contain_text("Try again in 5 seconds.")
-    expect(page.locator("tbody tr").filter(has_text="customers").locator(".seen")).to_have_text("–")
+    expect(page.locator("tbody tr").filter(has_text="customers").locator(".seen")).to_have_text("\u2013")
     context.close()
 
 
