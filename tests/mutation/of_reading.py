@@ -29,8 +29,8 @@ READING: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, str]]] = {
         ("            _promote()\n", "            pass\n", "what was read is walked at once"),
         ("    if not gc.get_freeze_count():\n", "    if True:\n", "what a program has frozen thaws"),
         (
-            "        finally:  # a signal may raise in between\n",
-            "        except ZeroDivisionError:\n",
+            "        finally:  # a signal may raise in between\n            gc.unfreeze()\n",
+            "        except ValueError:\n            pass\n        gc.unfreeze()\n",
             "what was read stays frozen",
         ),
     ],
