@@ -51,7 +51,7 @@ func readAll(source io.Reader, size int64) ([]byte, error) {
 	if size < 0 {
 		return io.ReadAll(source)
 	}
-	content := make([]byte, size)
+	content := memory(size)
 	if _, err := io.ReadFull(source, content); err != nil {
 		return nil, err
 	}
