@@ -114,7 +114,7 @@ def _parts(value: Any, met: dict[int, int]) -> Iterator[Any]:
     elif isinstance(value, memoryview):
         yield from (value.format or "", value.shape, value.readonly, value.tobytes())
     elif isinstance(value, array.array):
-        yield from (value.typecode, list(value))
+        yield from (value.typecode, tuple(value))  # a list made here would lend its id to the next one
     elif isinstance(value, bytearray):
         yield bytes(value)
     elif isinstance(value, slice):
