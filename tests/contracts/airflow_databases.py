@@ -32,7 +32,10 @@ __all__ = [
     "without_foreign_keys",
 ]
 
-AS_ELSEWHERE = ("foreign_key_checks = 0", "time_zone = '+00:00'", "sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')")
+AS_ELSEWHERE = (
+    *("foreign_key_checks = 0", "time_zone = '+00:00'", "innodb_lock_wait_timeout = 5"),
+    "sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')",
+)
 """What a session of MySQL is told: ``key`` is a word of its language."""
 
 

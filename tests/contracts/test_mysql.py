@@ -255,11 +255,12 @@ def test_a_reader_that_takes_its_time_is_not_hung_up_on(url, tables, engine):
 
 
 def test_whoever_finds_a_row_gone_does_not_keep_others_from_writing_new_ones(rows, tables, engine):
-    tables.put(TASK, "key", "1")
-    (found,) = rows.found()
-    tables.drop(TASK, "key")
+    for key in ("key", "gone"):
+        tables.put(TASK, key, "1")
+    found = list(rows.found())
+    tables.drop(TASK, "gone")
     with rows._database.writing() as connection:
-        assert remove_unchanged(connection, tables.tasks, ["id"], [found]) == []
+        assert [each.row.key for each in remove_unchanged(connection, tables.tasks, ["id"], found)] == ["key"]
         tables.put(TASK, "other", "2")
     assert [each.row.key for each in rows.found()] == ["other"]
 
@@ -270,6 +271,7 @@ def test_whoever_finds_a_row_gone_does_not_keep_others_from_writing_new_ones(row
         (lambda url: url.replace("root@", "nobody:not-to-be-shown@"), "Access denied"),
         (lambda url: url_of("nowhere"), "Unknown database"),
     ],
+    ids=["a wrong password", "a wrong name"],
 )
 def test_trouble_that_lasts_is_told_from_what_passes(url, change, told):
     with (

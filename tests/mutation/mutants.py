@@ -16,6 +16,7 @@ from tests.mutation.of_hostile import HOSTILE
 from tests.mutation.of_isolation import ISOLATION
 from tests.mutation.of_looking import LOOKING
 from tests.mutation.of_migrating import MIGRATING
+from tests.mutation.of_mysql import MYSQL
 from tests.mutation.of_observing import OBSERVING
 from tests.mutation.of_reading import READING
 from tests.mutation.of_refusals import REFUSALS
@@ -58,6 +59,7 @@ MUTANTS = [
         REWRITING,
         MIGRATING,
         ADAPTERS,
+        MYSQL,
         BLOBS,
         CHECKPOINTER,
         CLOUDS,
