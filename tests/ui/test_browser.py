@@ -153,7 +153,9 @@ def test_a_server_that_fails_is_an_error_one_can_try_again(browser: Browser, sit
     context.close()
 
 
-def test_a_server_that_has_too_much_open_is_said_and_nothing_of_the_value(browser: Browser, site: Site) -> None:
+def test_a_server_that_has_too_much_open_is_said_and_nothing_of_the_value(
+    browser: Browser, site: Site, state: State
+) -> None:
     context = browser.new_context()
     context.add_cookies([{"name": "_token", "value": site.token("admin"), "url": site.url}])
     page = context.new_page()
