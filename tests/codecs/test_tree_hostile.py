@@ -375,3 +375,27 @@ def test_an_instance_that_nothing_hashes_may_hold_the_same_ones_any_number_of_ti
     back = decoded(encoded([tower, {1}]))
     assert back[0].x[0] is back[0].x[1]
     assert back[1] == {1}
+
+
+class Interrupted(HeldSource):
+    """Whose reader meets a signal while it takes a lock."""
+
+    def fill(self, targets):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("cannot release un-acquired lock")
+
+
+def test_an_interruption_is_not_taken_for_damage():
+    source = Interrupted(encoded([b"x" * 1000, (1,)]))
+    with pytest.raises(KeyboardInterrupt):
+        CODEC.decode(source)
+
+
+def test_an_interruption_that_is_over_is_not_raised_again():
+    try:
+        raise KeyboardInterrupt  # noqa: TRY301
+    except KeyboardInterrupt:
+        with pytest.raises(ValueError, match="not a tree"):
+            CODEC.decode(HeldSource(None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -171,10 +172,19 @@ def places_of(layout: Layout, document: Document) -> list[tuple[int, int]]:
 
 @contextmanager
 def _only_value_errors() -> Iterator[None]:
-    """Whatever hostile facts set off in a kind, they are not what ``encode`` wrote."""
+    """Whatever hostile facts set off in a kind, they are not what ``encode`` wrote.
+
+    But what a signal raises while a lock is taken may come out as that lock's error, and says nothing of the blob.
+    """
+    before = sys.exc_info()[1]
     try:
         yield
     except (OffloadError, ValueError, MemoryError):
         raise
     except Exception as error:
+        raised: BaseException | None = error
+        while raised is not None and raised is not before:
+            if not isinstance(raised, Exception):
+                raise raised from None
+            raised = raised.__context__
         raise ValueError(f"not a tree: {type(error).__name__}") from error
