@@ -24,7 +24,6 @@ MYSQL = {
             "",
             "a statement waits a year for a table",
         ),
-        ('{"isolation_level": "READ COMMITTED"}', "{}", "who locks a row that is gone keeps others from writing"),
         (
             'if connection.get_execution_options().get("mysql_readonly"):',
             "if False:",
