@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, count
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import zstandard
@@ -154,10 +154,8 @@ class BlobFile:
         threads = threads_for(_MOST_THREADS)
         with ThreadPoolExecutor(threads, "offload-compress") as pool:
             waiting: deque[Future[Frame]] = deque()
-            numbers = count(1)
-            for chunk in chain(early, chunks):
-                waiting.append(pool.submit(make, next(numbers), chunk))
-                del chunk  # the next one is made before the loop lets go of this
+            for number, chunk in enumerate(chain(early, chunks), start=1):
+                waiting.append(pool.submit(make, number, chunk))
                 if len(waiting) >= threads:  # as many work already, and the encoder would only get in their way
                     yield waiting.popleft().result()
             while waiting:
