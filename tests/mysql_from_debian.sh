@@ -7,10 +7,12 @@ set -eu
 mkdir -p "$1/apt/lists/partial" "$1/apt/cache/archives/partial" "$1/apt/sources" "$1/apt/preferences" "$1/root"
 folder=$(cd "$1" && pwd)
 apt=$folder/apt
+# From wherever this system has its own release.
+mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' | grep -v -e - | head -n 1)
 
 cat >"$apt/sources/unstable.sources" <<END
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: ${mirror%% *}
 Suites: unstable
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
