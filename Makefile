@@ -7,6 +7,7 @@ GO_VERSION := 1.27.3
 ATHERIS_VERSION := 3.0.0
 TORCH_VERSION := 2.13.0
 MYSQLCLIENT_VERSION := 2.3.2
+AIOMYSQL_VERSION := 0.3.2
 VENV := .venv
 VENV34 := .venv-airflow34
 VENVGO := .venv-go
@@ -38,7 +39,7 @@ TESTED34 := $(if $(filter 3.10,$(VERSION)),,$(VENV34)/.test)
 # PyTorch has a build for each kind of machine, and those for GPUs have gigabytes: it is in no lock. Without it the
 # tests of its tensors are skipped and say so; with `make test OFFLOAD_REQUIRE_TORCH=1` pip installs the one it finds.
 TORCH := $(if $(OFFLOAD_REQUIRE_TORCH),$(VENV)/.torch)
-# The driver that Airflow demands for MySQL is built here, which takes a compiler and the client's headers.
+# Airflow takes two drivers for MySQL, one of which is built here with a compiler and the client's headers.
 MYSQL := $(if $(OFFLOAD_REQUIRE_MYSQL),$(VENV)/.mysql)
 
 help: ## what can be made
@@ -142,7 +143,7 @@ $(VENV)/.torch: $(VENV)/.test
 
 $(VENV)/.mysql: $(VENV)/.test
 	@echo "building mysqlclient $(MYSQLCLIENT_VERSION)"
-	@$(UV) pip install --quiet --python $(PY) mysqlclient==$(MYSQLCLIENT_VERSION)
+	@$(UV) pip install --quiet --python $(PY) mysqlclient==$(MYSQLCLIENT_VERSION) aiomysql==$(AIOMYSQL_VERSION)
 	@touch $@
 
 $(VENV34)/.test: requirements/airflow34.txt pyproject.toml $(MADE) $(MADE34)

@@ -25,13 +25,14 @@ PROGRAM, REQUIRED = "OFFLOAD_MYSQLD", "OFFLOAD_REQUIRE_MYSQL"
 
 START_SECONDS = 240.0
 DRIVER = "mysql+mysqldb"
-"""The one that Airflow demands."""
+DRIVERS = ("MySQLdb", "aiomysql")
+"""Those that Airflow takes: it makes an engine of each when it is imported."""
 
 
 @functools.cache
 def program() -> str | None:
-    """The server's program, if there is one, and the driver as well."""
-    if find_spec("MySQLdb") is None:
+    """The server's program, if there is one, and the drivers as well."""
+    if not all(map(find_spec, DRIVERS)):
         return None
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
     return os.environ.get(PROGRAM) or shutil.which("mysqld", path=path)
@@ -41,7 +42,7 @@ def url_of(database: str, user: str = "root") -> str:
     """The URL of a database on the server, which is started if need be; skips, or fails, where there is none."""
     if program() is None:
         complain = pytest.fail if os.environ.get(REQUIRED) else pytest.skip
-        complain("needs MySQL or MariaDB, and mysqlclient: docs/installation.md")
+        complain("needs MySQL or MariaDB, mysqlclient and aiomysql: docs/installation.md")
     query = {"unix_socket": str(_server())}
     return URL.create(DRIVER, user, host="localhost", database=database, query=query).render_as_string()
 
