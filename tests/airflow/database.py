@@ -10,7 +10,7 @@ from tests.airflow.rows import AssetRow, Rows, TaskRow
 
 
 class Database:
-    """SQLite or PostgreSQL; every statement has a connection of its own."""
+    """SQLite, PostgreSQL or MySQL; every statement has a connection of its own."""
 
     def __init__(self, url: str) -> None:
         self._engine = create_engine(url, poolclass=NullPool)
@@ -37,8 +37,8 @@ class Database:
         """All state rows."""
         index, region = ("region_index", "region_id") if self.has_regions else ("map_index", "''")
         tasks = self.sql(
-            f"SELECT dag_id, run_id, task_id, {index}, {region}, key, value, expires_at "
-            "FROM task_state_store ORDER BY id"
+            f"SELECT s.dag_id, s.run_id, s.task_id, {index}, {region}, s.key, s.value, s.expires_at "
+            "FROM task_state_store s ORDER BY s.id"
         )
         assets = self.sql(
             "SELECT a.id, a.name, a.uri, s.key, s.value, s.last_updated_by_kind "

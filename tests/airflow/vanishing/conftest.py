@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.airflow.vanishing.aftermath import Aftermath
 
 DATABASE = "OFFLOAD_AIRFLOW_TEST_DATABASE"
-"""``sqlite`` or ``postgresql``: by default each version of Airflow gets another one, so that both are met."""
+"""``sqlite``, ``postgresql`` or ``mysql``: by default each version of Airflow gets another of the first two."""
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +32,8 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Aftermath:
         "AIRFLOW__WORKERS__STATE_STORE_BACKEND": OURS,
         "AIRFLOW__OFFLOAD_BACKEND__PATH": folder.as_uri(),
         "AIRFLOW__OFFLOAD_BACKEND__INLINE_LIMIT": "0",
+        # Of a server that stands still for longer than some 30 s, 5 s a request, a task despairs.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         **_database(home),
     }
     with boot(home, env) as airflow:
@@ -40,10 +42,17 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Aftermath:
 
 def _database(home: Path) -> dict[str, str]:
     is_3_3 = version("apache-airflow-core").startswith("3.3.")
-    if os.environ.get(DATABASE, "sqlite" if is_3_3 else "postgresql") == "sqlite":
-        return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}"}
-    url = _new_postgres_database()
-    return {f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN{suffix}": url for suffix in ("", "_ASYNC")}
+    kind = os.environ.get(DATABASE, "sqlite" if is_3_3 else "postgresql")
+    made = {"postgresql": _new_postgres_database, "mysql": _new_mysql_database}
+    url = f"sqlite:///{home / 'airflow.db'}" if kind == "sqlite" else made[kind]()
+    suffixes = ("", "_ASYNC") if kind == "postgresql" else ("",)
+    return {f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN{suffix}": url for suffix in suffixes}
+
+
+def _new_mysql_database() -> str:
+    from tests.mysql_server import new_mysql_database
+
+    return new_mysql_database()
 
 
 def _new_postgres_database() -> str:

@@ -34,9 +34,15 @@ class Site:
     folder: Path
 
     def write(self, dag_id: str = "vanishing", env: Mapping[str, str] | None = None, **conf: Any) -> Run:
-        """A run of the DAG, carried out to its end; its rows are there."""
+        """A run of the DAG, carried out to the end that ``conf`` asks for; its rows were written.
+
+        A task that Airflow fails, for want of a server that answers, say, fails the test with its log.
+        """
         run = self.airflow.run(dag_id, conf=conf, env=env)
         assert run.attempts, f"no task of {dag_id} was ready"
+        for attempt in run.attempts:
+            assert attempt.state in ("success", conf.get("end")), attempt
+            assert attempt.state != "failed" or "AirflowFailException" in attempt.log, attempt
         return run
 
     def of(self, *runs: Run, key: str = "", map_index: int | None = None) -> frozenset[str]:
