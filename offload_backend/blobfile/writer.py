@@ -42,6 +42,9 @@ _TASTE = 4 * 1024
 _LETTERS = 7 / 8
 """The share of a chunk's middle that are no digits, if it is prose."""
 
+_TUNED = 1
+"""The level that has parameters of ours: at others, one compressor serves every chunk."""
+
 _PROSE = {"min_match": 5, "hash_log": 14}
 _FIGURES = {"min_match": 6, "hash_log": 13}
 """What Zstandard's level 1 (7 bytes, 14 bits) gains by: words repeat in shorter matches, digits in hardly any."""
@@ -188,7 +191,7 @@ class _FrameMaker:
         """The chunk in a compressed frame, or nothing if that is not worth it."""
         if self._level == _ZLEVEL_OFF:
             return ()
-        compressor = self._compressor(_is_prose(chunk))
+        compressor = self._compressor(self._level == _TUNED and _is_prose(chunk))
         if len(chunk) >= _PROBED and not self._paid() and not _pays(compressor, chunk):
             return ()
         # Of memory that changes meanwhile, the compressor might make a frame that nothing reads.
@@ -224,9 +227,11 @@ def _is_prose(chunk: Buffer) -> bool:
     return len(taste.translate(None, b"0123456789")) > len(taste) * _LETTERS
 
 
-def _new_compressor(level: int, at_first_level: dict[str, int]) -> zstandard.ZstdCompressor:
+def _new_compressor(level: int, tuned: dict[str, int]) -> zstandard.ZstdCompressor:
+    if level != _TUNED:  # then Zstandard's own parameters, which fit the size of each chunk
+        return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        level, write_checksum=True, write_content_size=True, **(at_first_level if level == 1 else {})
+        level, write_checksum=True, write_content_size=True, **tuned
     )
     return zstandard.ZstdCompressor(compression_params=parameters)
 

@@ -193,6 +193,13 @@ def test_digits_about_the_middle_of_a_chunk_decide_how_it_is_compressed(content,
     assert frames_of(Stored(before + content).data)[2] == frame
 
 
+@pytest.mark.parametrize("content", [PROSE, FIGURES, PROSE[:3000]])
+def test_at_other_levels_a_chunk_is_compressed_as_zstandard_itself_would(content):
+    """Whose parameters fit the size of the chunk."""
+    frame = zstandard.ZstdCompressor(level=9, write_checksum=True, write_content_size=True).compress(content)
+    assert frames_of(Stored(content, level=9).data)[1] == frame
+
+
 @pytest.mark.parametrize("before", [b"", b"x", NOISE[:MIB], NOISE[: MIB + 3], NOISE[: CHUNK - 1]])
 @pytest.mark.parametrize("content", [NOISE[: CHUNK + 9], bytes(2 * CHUNK), NOISE[:OWN_FRAME]])
 def test_a_large_view_has_the_same_frames_whatever_came_before_and_comes_after(before, content):
