@@ -191,8 +191,8 @@ class Blobs:
             blake3=ref.digest,
             blob_id=blob.id,
             concurrency=self._settings.concurrency,
-            keys=self._keys().reader(ref.key) if ref.frames == "encrypted" else None,
-            confirm=partial(_require_state, blob) if ref.frames == "encrypted" else None,
+            keys=self._keys().reader(ref.key) if ref.is_encrypted else None,
+            confirm=partial(_require_state, blob) if ref.is_encrypted else None,
         )
 
     def _keys(self) -> Keyring:
@@ -208,7 +208,7 @@ def refuse_unencrypted(settings: Settings, ref: BlobRef | PeerRef) -> None:
 
     Raises :class:`ForeignRefError`.
     """
-    is_encrypted = isinstance(ref, BlobRef) and ref.frames == "encrypted"
+    is_encrypted = isinstance(ref, BlobRef) and ref.is_encrypted
     if settings.encryption_keys and settings.unencrypted_blobs == "refuse" and not is_encrypted:
         raise ForeignRefError(
             "the blob is not encrypted",

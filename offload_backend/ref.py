@@ -55,6 +55,11 @@ class BlobRef:
     about: str = ""
     key: str = ""
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it takes the key to read the blob."""
+        return self.frames == "encrypted"
+
 
 @dataclass(frozen=True)
 class PeerRef:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from offload_backend.cli.collecting import Place
-from offload_backend.cli.installed import asking_airflow, explained, has_airflow
+from offload_backend.cli.installed import explained, has_airflow, settings_here
 from offload_backend.cli.opening import CoreStoreUrl, Deployment, Kind, open_deployment
 from offload_backend.configuration import Configuration, data_directory, read_configuration
 from offload_backend.diagnosis import access, bucketrules, configured, environment, ownership, places, refs
@@ -32,7 +32,6 @@ from offload_backend.location import parse_location
 
 if TYPE_CHECKING:
     from offload_backend.bucket import Bucket
-    from offload_backend.settings import Settings
 
 __all__ = ["Examination", "examine"]
 
@@ -148,7 +147,7 @@ def _opened(place: Place) -> tuple[Deployment, ConfigError | None]:
     try:
         return open_deployment(*place), None
     except ConfigError as error:
-        settings = _settings(_given_values(place))  # raises where it is not the rows
+        settings = settings_here(_given_values(place))  # raises where it is not the rows
         if not settings.path and not has_airflow():  # where connect() would begin
             settings = settings.replaced({"path": str(data_directory() / "blobs")})
         return Deployment(settings, CoreStoreUrl(Kind.AIRFLOW, "")), error
@@ -163,15 +162,6 @@ def _as_it_was() -> Iterator[None]:
     finally:
         if before is None:
             os.environ.pop(_CONTEXT, None)
-
-
-def _settings(changes: dict[str, object]) -> Settings:
-    if has_airflow():
-        with asking_airflow():
-            from offload_backend.airflow import maintenance
-
-            return maintenance.settings(changes)
-    return read_configuration().settings(changes)
 
 
 def _case(opened: Deployment, problem: ConfigError | None, place: Place, configuration: Configuration) -> Case:

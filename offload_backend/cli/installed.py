@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from traceback import walk_tb
+from typing import TYPE_CHECKING
 
 from offload_backend.errors import ConfigError, OffloadError, without_text
 
-__all__ = ["asking_airflow", "explained", "has_airflow", "has_airflow_core"]
+if TYPE_CHECKING:
+    from offload_backend.settings import Settings
+
+__all__ = ["asking_airflow", "explained", "has_airflow", "has_airflow_core", "settings_here"]
 
 _POSTGRES, _MYSQL = "apache-airflow-providers-postgres", "apache-airflow-providers-mysql"
 _BRINGS = {"asyncpg": _POSTGRES, "psycopg": _POSTGRES, "psycopg2": _POSTGRES, "MySQLdb": _MYSQL, "aiomysql": _MYSQL}
@@ -41,6 +45,18 @@ def asking_airflow() -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a configuration of Airflow's leads to
         raise explained(error) from None
+
+
+def settings_here(changes: dict[str, object]) -> Settings:
+    """The settings with these changes, as Airflow tells them where it is installed."""
+    from offload_backend.configuration import read_configuration
+
+    if has_airflow():
+        with asking_airflow():
+            from offload_backend.airflow import maintenance
+
+            return maintenance.settings(changes)
+    return read_configuration().settings(changes)
 
 
 def explained(error: Exception) -> ConfigError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from offload_backend.cli.installed import asking_airflow, has_airflow, has_airflow_core
+from offload_backend.cli.installed import asking_airflow, has_airflow, has_airflow_core, settings_here
 from offload_backend.errors import ConfigError, Refusal, RefusedError
 
 if TYPE_CHECKING:
@@ -128,17 +128,10 @@ def open_blobs(
     path: str | None = None, deployment: str | None = None
 ) -> tuple[Settings, Callable[[str], BlobStore]]:
     """The settings, and what opens the store of a path, for verbs that are given a ref and so need no rows."""
-    from offload_backend.configuration import data_directory, read_configuration
+    from offload_backend.configuration import data_directory
 
     given = {"path": path, "deployment": deployment}
-    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    if has_airflow():
-        with asking_airflow():
-            from offload_backend.airflow import maintenance
-
-            settings = maintenance.settings(changes)
-    else:
-        settings = read_configuration().settings(changes)
+    settings = settings_here({name: value for name, value in given.items() if value is not None})
     if not settings.path and (directory := data_directory() / "blobs").exists():  # where connect() puts them
         settings = settings.replaced({"path": str(directory)})
     return settings, lambda path: _open_store(path, settings)

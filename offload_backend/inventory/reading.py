@@ -75,7 +75,7 @@ class Reading:
             header = header_at_start(start)
             if header.get("id") != blob.id or not is_header_of(blob, header):
                 raise BlobCorruptError("the header is of another blob than the ref names")
-            return Told(header, len(frames) - (ref.frames == "encrypted"), verified=True)
+            return Told(header, len(frames) - ref.is_encrypted, verified=True)
 
     def encoded(self, ref: BlobRef) -> Iterator[bytes | bytearray]:
         """The value as its codec wrote it, in pieces; each is verified before it is yielded.
@@ -132,7 +132,7 @@ def _places(store: BlobStore, name: str, ref: BlobRef) -> tuple[Place, ...]:
         raise BlobCorruptError(f"a blob of {ref.size} bytes has no seal of {ref.seal}")
     end = bytearray(ref.seal)
     store.read_into(name, ref.size - ref.seal, memoryview(end), ref.size)
-    encrypted = ref.frames == "encrypted"
+    encrypted = ref.is_encrypted
     return Seal.parse(bytes(end), size=ref.size, raw=ref.raw, blake3=ref.digest, encrypted=encrypted).places
 
 

@@ -148,4 +148,4 @@ def _is_encrypted(ref: str) -> bool:
         parsed = parse_ref(ref)
     except OffloadError:
         return False
-    return isinstance(parsed, BlobRef) and bool(parsed.key)
+    return isinstance(parsed, BlobRef) and parsed.is_encrypted

@@ -56,8 +56,8 @@ MYSQL = {
     ],
     ("airflow/ui/sizes.py", _TESTS_5): [
         (
-            'return f"CAST({compiler.process(element.clauses, **options)} AS BINARY)"',
-            "return str(compiler.process(element.clauses, **options))",
+            'in_mysql = "CAST({} AS BINARY)"',
+            'in_mysql = "{}"',
             "MySQL takes other texts for refs",
         ),
     ],

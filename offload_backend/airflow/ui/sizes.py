@@ -40,43 +40,40 @@ def stored_bytes(value: Any) -> ColumnElement[float]:
     )
 
 
-class _Exactly(FunctionElement[str]):
-    """The text, so that no collation takes another for it."""
+class _Converted(FunctionElement[str]):
+    """A text that MySQL takes in another form, so that it compares it as the other databases do anyway."""
 
     inherit_cache = True
     type = Text()
+    in_mysql: str
+    """What it is there, ``{}`` being the text."""
 
 
-@compiles(_Exactly)
-def _compiled_exactly(element: Any, compiler: Any, **options: Any) -> str:
-    return str(compiler.process(element.clauses, **options))
+class _Exactly(_Converted):
+    """The text, so that no collation takes another for it."""
+
+    inherit_cache = True
+    in_mysql = "CAST({} AS BINARY)"
 
 
-@compiles(_Exactly, "mysql")
-@compiles(_Exactly, "mariadb")
-def _compiled_exactly_mysql(element: Any, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS BINARY)"
-
-
-class any_text(FunctionElement[str]):  # noqa: N801 (SQLAlchemy's functions are named so)
+class any_text(_Converted):  # noqa: N801 (SQLAlchemy's functions are named so)
     """The text of a column in characters with which any other text can be compared.
 
     MySQL refuses to look for what the column cannot hold: an emoji among ids, Japanese among names of assets.
     """
 
     inherit_cache = True
-    type = Text()
+    in_mysql = "CONVERT({} USING utf8mb4)"
 
 
-@compiles(any_text)
-def _compiled_any_text(element: Any, compiler: Any, **options: Any) -> str:
+@compiles(_Converted)
+def _as_it_is(element: Any, compiler: Any, **options: Any) -> str:
     return str(compiler.process(element.clauses, **options))
 
 
-@compiles(any_text, "mysql")
-@compiles(any_text, "mariadb")
-def _compiled_any_text_mysql(element: Any, compiler: Any, **options: Any) -> str:
-    return f"CONVERT({compiler.process(element.clauses, **options)} USING utf8mb4)"
+@compiles(_Converted, "mysql", "mariadb")
+def _in_mysql(element: Any, compiler: Any, **options: Any) -> str:
+    return str(element.in_mysql.format(compiler.process(element.clauses, **options)))
 
 
 class _StatedSize(FunctionElement[float]):
@@ -96,10 +93,9 @@ def _compiled(element: Any, compiler: Any, **options: Any) -> str:
     return f"CAST(MAX(0, CAST({stated} AS INTEGER)) AS REAL)"
 
 
-@compiles(_StatedSize, "mysql")
-@compiles(_StatedSize, "mariadb")
+@compiles(_StatedSize, "mysql", "mariadb")
 def _compiled_mysql(element: Any, compiler: Any, **options: Any) -> str:
-    text = _compiled_exactly_mysql(element, compiler, **options)
+    text = compiler.process(_Exactly(*element.clauses), **options)
     stated = f"SUBSTR({text}, INSTR({text}, '{_SIZE}') + {len(_SIZE)}, {_DIGITS})"
     return f"CAST(GREATEST(0, CAST({stated} AS SIGNED)) AS DOUBLE)"
 
